@@ -1,0 +1,1 @@
+"""The `sampan` command: the one place that wires the subsystems together."""

@@ -1,0 +1,1 @@
+"""The store's state machine, pure: revisions, transactions, leases, watches, permissions."""

@@ -1,0 +1,1 @@
+"""Messages of the etcd v3 API, generated from the .proto files here."""
