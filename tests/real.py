@@ -1,0 +1,52 @@
+"""Finding the real clients and servers that the tests drive.
+
+A missing tool is a named skip on a user's machine. With `SAMPAN_REQUIRE_CLIENTS=1`, as in
+continuous integration, it is a failure: a run in which nothing was proved must not look green.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+__all__ = ["ROOT", "absent", "find", "require"]
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools" / "bin"
+
+SOURCE = {
+    "etcd": "Debian package etcd-server",
+    "etcdctl": "Debian package etcd-client",
+    "etcdctl36": "built by .ci/tools.sh",
+    "grpcurl": "built by .ci/tools.sh",
+    "h2spec": "built by .ci/tools.sh",
+    "h2load": "Debian package nghttp2-client",
+}
+
+
+def find(tool: str) -> Path | None:
+    """The executable of that name on PATH, else in `.tools/bin`, else None."""
+    on_path = shutil.which(tool)
+    if on_path is not None:
+        return Path(on_path)
+    own = TOOLS / tool
+    return own if os.access(own, os.X_OK) else None
+
+
+def require(tool: str) -> Path:
+    """The executable of that name; without it the test is skipped or fails by name."""
+    path = find(tool)
+    if path is None:
+        absent(f"{tool} not found ({SOURCE.get(tool, 'put it on PATH')})")
+    return path
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip with that reason, or fail when this run has promised to have the real thing."""
+    if os.environ.get("SAMPAN_REQUIRE_CLIENTS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
