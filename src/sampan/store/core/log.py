@@ -1,0 +1,58 @@
+"""The seam between the state machine and whatever makes its entries durable and ordered.
+
+Every write reaches the state machine through a `Log`: propose -> durable (and, with several members,
+agreed) -> `LogSink.apply` in log order. The one-member log and the Raft log both satisfy it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+__all__ = ["Log", "LogSink"]
+
+
+class LogSink(Protocol):
+    """The state machine's side of the log."""
+
+    def apply(self, first_index: int, entries: Sequence[bytes], contexts: Sequence[object]) -> None:
+        """Take committed entries `first_index`, `first_index + 1`, ... in order.
+
+        `contexts[i]` is what `Log.propose` was given with `entries[i]`; None on replay and for
+        entries proposed by another member. Both sequences have the same length, never zero.
+        """
+
+    def rejected(self, contexts: Sequence[object], error: Exception) -> None:
+        """Learn that the proposals with these contexts will never be applied, and why.
+
+        Nothing of them is in the log. `error` is typed by the log (disk full, log failed, stopping).
+        """
+
+
+class Log(Protocol):
+    """The proposer's side: an ordered, durable log of opaque entries."""
+
+    @property
+    def term(self) -> int:
+        """The term under which new entries are written, >= 1."""
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry proposed so far, durable or not."""
+
+    @property
+    def pending(self) -> int:
+        """How many proposed entries are not applied yet (for "too many requests")."""
+
+    def propose(self, entry: bytes, context: object) -> None:
+        """Append `entry`; never blocks.
+
+        Later, on the loop, the sink gets it in `apply` once it is durable, or its context in
+        `rejected`. Exactly one of the two happens.
+        """
+
+    def read_barrier(self, ready: Callable[[], None]) -> None:
+        """Call `ready` (maybe at once) when everything acknowledged before this call is applied.
+
+        This is the gate of a linearizable read.
+        """
