@@ -75,7 +75,7 @@ class Backend(Protocol):
     def scan(
         self, bucket: str, start: bytes = b"", end: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of a small bucket with start <= key < end, ascending, own writes included.
+        """Yield (key, value) of a small bucket with start <= key < end, ascending.
 
-        The answer is as of the call; writing while iterating is allowed.
+        The answer is as of the call, own writes included; writing while iterating is allowed.
         """

@@ -1,6 +1,6 @@
 """The seam between the state machine and whatever makes its entries durable and ordered.
 
-Every write reaches the state machine through a `Log`: propose -> durable (and, with several members,
+Every write reaches the state machine through a `Log`: propose -> durable (with several members also
 agreed) -> `LogSink.apply` in log order. The one-member log and the Raft log both satisfy it.
 """
 
@@ -25,7 +25,7 @@ class LogSink(Protocol):
     def rejected(self, contexts: Sequence[object], error: Exception) -> None:
         """Learn that the proposals with these contexts will never be applied, and why.
 
-        Nothing of them is in the log. `error` is typed by the log (disk full, log failed, stopping).
+        Nothing of them is in the log. `error` is typed by the log (disk full, failed, stopping).
         """
 
 
