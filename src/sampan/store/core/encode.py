@@ -1,0 +1,120 @@
+"""The protobuf shapes of the hot path, written by hand.
+
+A put or a range of thousands of keys would spend most of its time building message objects only
+to serialize them. The functions here join the bytes directly. They produce exactly what protobuf
+would: fields in the order of their numbers, defaults left out.
+
+A stored key-value is kept *framed*: tag 2, length, KeyValue. Field 2 is where RangeResponse.kvs,
+PutResponse.prev_kv and Event.kv carry it, so a framed record goes into all three as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "delete_event",
+    "frame",
+    "header",
+    "key_value",
+    "put_response",
+    "range_response",
+    "unframe",
+    "varint",
+]
+
+_CHUNK_BITS = 14
+_CHUNK = 1 << _CHUNK_BITS
+_MASK = _CHUNK - 1
+_UINT64 = (1 << 64) - 1
+
+
+def _last(n: int) -> bytes:
+    return bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7])
+
+
+# A varint is read off in chunks of 14 bits: one table for the last chunk, one for those before it.
+_LAST = [_last(n) for n in range(_CHUNK)]
+_MORE = [bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(_CHUNK)]
+
+
+def varint(n: int) -> bytes:
+    """Return `n` as a protobuf varint; a negative number as its 64-bit two's complement."""
+    if 0 <= n < _CHUNK:
+        return _LAST[n]
+    if n < 0:
+        n &= _UINT64
+    head = _MORE[n & _MASK]
+    n >>= _CHUNK_BITS
+    while n >= _CHUNK:
+        head += _MORE[n & _MASK]
+        n >>= _CHUNK_BITS
+    return head + _LAST[n]
+
+
+def key_value(
+    key: bytes, create_rev: int, mod_rev: int, version: int, value: bytes, lease: int
+) -> bytes:
+    """Return a serialized mvccpb.KeyValue."""
+    parts = [b"\n", varint(len(key)), key]
+    if create_rev:
+        parts += (b"\x10", varint(create_rev))
+    if mod_rev:
+        parts += (b"\x18", varint(mod_rev))
+    if version:
+        parts += (b" ", varint(version))
+    if value:
+        parts += (b"*", varint(len(value)), value)
+    if lease:
+        parts += (b"0", varint(lease))
+    return b"".join(parts)
+
+
+def frame(raw: bytes) -> bytes:
+    """Return a serialized KeyValue as field 2 of whatever message surrounds it."""
+    return b"\x12" + varint(len(raw)) + raw
+
+
+def unframe(framed: bytes) -> bytes:
+    """Return the serialized KeyValue inside a framed one."""
+    start = 2
+    while framed[start - 1] & 0x80:
+        start += 1
+    return framed[start:]
+
+
+def delete_event(key: bytes, mod_rev: int) -> bytes:
+    """Return a serialized mvccpb.Event of type DELETE."""
+    raw = b"\n" + varint(len(key)) + key + b"\x18" + varint(mod_rev)
+    return b"\x08\x01\x12" + varint(len(raw)) + raw
+
+
+def header(cluster_id: int, member_id: int, revision: int, raft_term: int) -> bytes:
+    """Return a serialized ResponseHeader."""
+    parts: list[bytes] = []
+    for tag, value in (
+        (b"\x08", cluster_id),
+        (b"\x10", member_id),
+        (b"\x18", revision),
+        (b" ", raft_term),
+    ):
+        if value:
+            parts += (tag, varint(value))
+    return b"".join(parts)
+
+
+def put_response(header_bytes: bytes, framed_prev: bytes = b"") -> bytes:
+    """Return a serialized PutResponse; also any response that has nothing but a header."""
+    return b"\n" + varint(len(header_bytes)) + header_bytes + framed_prev
+
+
+def range_response(
+    header_bytes: bytes, framed: Sequence[bytes], more: bool = False, count: int = 0
+) -> bytes:
+    """Return a serialized RangeResponse with these framed key-values in this order."""
+    parts = [b"\n", varint(len(header_bytes)), header_bytes, *framed]
+    if more:
+        parts.append(b"\x18\x01")
+    if count:
+        parts += (b" ", varint(count))
+    return b"".join(parts)
