@@ -10,18 +10,18 @@ import re
 
 __all__ = ["format_duration", "parse_bool", "parse_duration_s", "parse_size_bytes"]
 
-_SECONDS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
 }
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_MAX_DURATION_S = (2**63 - 1) / 1e9
+_MAX_DURATION_NS = 2**63 - 1
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -35,22 +35,22 @@ def parse_duration_s(text: str) -> float:
 
     Raises ValueError for a missing or unknown unit, an empty text, or more than 292 years.
     """
-    rest, sign = text, 1.0
+    rest, sign = text, 1
     if rest[:1] in ("+", "-"):
-        sign = -1.0 if rest[0] == "-" else 1.0
+        sign = -1 if rest[0] == "-" else 1
         rest = rest[1:]
     if rest == "0":
         return 0.0
-    total, position = 0.0, 0
+    total, position = 0, 0
     while position < len(rest):
         part = _DURATION_PART.match(rest, position)
         if part is None:
             raise ValueError(_duration_error(text, rest, position))
-        total += float(part[1]) * _SECONDS[part[2]]
+        total += round(float(part[1]) * _NANOSECONDS[part[2]])
         position = part.end()
-    if not rest or total > _MAX_DURATION_S:
+    if not rest or total > _MAX_DURATION_NS:
         raise ValueError(f'invalid duration "{text}"')
-    return sign * total
+    return sign * total / 1e9
 
 
 def _duration_error(text: str, rest: str, position: int) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sampan.base.errors import SampanError
+from sampan.base.log import Level
+from sampan.store.shell.compactor import make_policy
 
 __all__ = [
     "CompactionMode",
@@ -22,7 +24,7 @@ __all__ = [
 ]
 
 CompactionMode = str
-"""`periodic` or `revision`."""
+"""`periodic` or `revision`; see `sampan.store.shell.compactor`."""
 
 _SCHEMES = ("http", "https", "unix", "unixs")
 _MAX_ELECTION_MS = 50_000
@@ -297,10 +299,13 @@ class EtcdConfig:
             )
 
     def _check_choices(self) -> None:
-        if self.auto_compaction_mode not in ("periodic", "revision"):
-            raise ConfigError(f'unknown auto-compaction-mode "{self.auto_compaction_mode}"')
         if self.metrics not in ("basic", "extensive"):
             raise ConfigError(f'--metrics must be "basic" or "extensive", not "{self.metrics}"')
+        try:
+            make_policy(self.auto_compaction_mode, self.auto_compaction_retention, 0.0)
+            Level.parse(self.log_level)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         if self.log_format not in ("json", "console"):
             raise ConfigError(f'unknown log format: "{self.log_format}"')
         if not 4 <= self.bcrypt_cost <= 31:
