@@ -19,6 +19,7 @@ __all__ = [
     "key_value",
     "put_response",
     "range_response",
+    "tombstone",
     "unframe",
     "varint",
 ]
@@ -55,19 +56,27 @@ def varint(n: int) -> bytes:
 def key_value(
     key: bytes, create_rev: int, mod_rev: int, version: int, value: bytes, lease: int
 ) -> bytes:
-    """Return a serialized mvccpb.KeyValue."""
-    parts = [b"\n", varint(len(key)), key]
-    if create_rev:
-        parts += (b"\x10", varint(create_rev))
-    if mod_rev:
-        parts += (b"\x18", varint(mod_rev))
-    if version:
-        parts += (b" ", varint(version))
-    if value:
-        parts += (b"*", varint(len(value)), value)
-    if lease:
-        parts += (b"0", varint(lease))
-    return b"".join(parts)
+    """Return a serialized mvccpb.KeyValue of a live key: revisions and version are at least 1."""
+    raw = b"".join(
+        (
+            b"\n",
+            varint(len(key)),
+            key,
+            b"\x10",
+            varint(create_rev),
+            b"\x18",
+            varint(mod_rev),
+            b" ",
+            varint(version),
+            *((b"*", varint(len(value)), value) if value else ()),
+        )
+    )
+    return raw + b"0" + varint(lease) if lease else raw
+
+
+def tombstone(key: bytes) -> bytes:
+    """Return a serialized mvccpb.KeyValue that says no more than that `key` was deleted."""
+    return b"\n" + varint(len(key)) + key
 
 
 def frame(raw: bytes) -> bytes:

@@ -100,7 +100,7 @@ class Mvcc:
         self.index.bury(key, main, sub)
         if previous[5]:
             self._leases.detach(key, previous[5])
-        raw = encode.key_value(key, 0, 0, 0, b"", 0)
+        raw = encode.tombstone(key)
         self._backend.revisions[revision.pack(main, sub, tombstone=True)] = raw
         if self.observer is not None:
             event = encode.delete_event(key, main)

@@ -33,7 +33,7 @@ __all__ = ["Leases", "check_changes", "delete_range", "put", "run"]
 class Leases(Protocol):
     """What a write asks of the leases."""
 
-    def exists(self, lease_id: int) -> bool:
+    def __contains__(self, lease_id: int) -> bool:
         """Tell whether the lease is granted and not revoked."""
 
 
@@ -64,7 +64,7 @@ def check_changes(mvcc: Mvcc, leases: Leases, request: PutRequest) -> None:
     """Raise KEY_NOT_FOUND or LEASE_NOT_FOUND when the put cannot be done."""
     if (request.ignore_value or request.ignore_lease) and request.key not in mvcc.index.live:
         raise errors.KEY_NOT_FOUND()
-    if request.lease and not leases.exists(request.lease):
+    if request.lease and request.lease not in leases:
         raise errors.LEASE_NOT_FOUND()
 
 

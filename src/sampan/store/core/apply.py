@@ -1,0 +1,227 @@
+"""The state machine: log entries in, changed state and answers out, in log order.
+
+Whatever changes the store goes through `StateMachine.apply`, on every member and again on replay;
+so it depends on nothing but the entries and the state. Who proposed an entry on this member waits
+as its *responder* and is answered here, after the change is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from google.protobuf.message import Message
+
+from sampan.store.core import encode, entry, errors, requests, txn
+from sampan.store.core.backend import Backend
+from sampan.store.core.entry import Kind
+from sampan.store.core.mvcc import Mvcc
+from sampan.store.pb import rpc_pb2 as pb
+from sampan.wire.grpc.status import Code, Metadata, RpcError
+
+if TYPE_CHECKING:
+    from sampan.store.core.alarm import AlarmStore
+    from sampan.store.core.auth import AuthStore
+    from sampan.store.core.cluster import ClusterInfo
+    from sampan.store.core.lease import Lessor
+
+__all__ = ["REQUESTS", "Proposal", "Responder", "StateMachine"]
+
+
+class Responder(Protocol):
+    """Who waits for the outcome of an entry."""
+
+    def reply(self, message: bytes) -> None:
+        """Take the serialized response."""
+
+    def fail(self, code: Code, message: str, metadata: Metadata = ()) -> None:
+        """Take the error."""
+
+
+Proposal = tuple[Responder, Kind, Any, str, int]
+"""responder, kind, decoded request, user, auth revision: the context of a local entry."""
+
+REQUESTS: dict[Kind, type[Message]] = {
+    Kind.PUT: pb.PutRequest,
+    Kind.DELETE_RANGE: pb.DeleteRangeRequest,
+    Kind.TXN: pb.TxnRequest,
+    Kind.COMPACT: pb.CompactionRequest,
+    Kind.LEASE_GRANT: pb.LeaseGrantRequest,
+    Kind.LEASE_REVOKE: pb.LeaseRevokeRequest,
+    Kind.LEASE_CHECKPOINT: pb.LeaseCheckpointRequest,
+    Kind.ALARM: pb.AlarmRequest,
+    Kind.MEMBER_UPDATE: pb.MemberUpdateRequest,
+}
+"""Which message the body of an entry is; the auth store reads its own kinds' bodies itself."""
+
+# With the CORRUPT alarm raised only these are still applied.
+_ALLOWED_WHEN_CORRUPT = frozenset({Kind.ALARM, Kind.EMPTY})
+
+
+class StateMachine:
+    """All replicated state of a member, and the only place that changes it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        mvcc: Mvcc,
+        lessor: Lessor,
+        auth: AuthStore,
+        alarms: AlarmStore,
+        cluster: ClusterInfo,
+    ) -> None:
+        self.backend = backend
+        self.mvcc = mvcc
+        self.lessor = lessor
+        self.auth = auth
+        self.alarms = alarms
+        self.cluster = cluster
+        self.term = 1
+        self.applied_index = 0
+        self.on_compact: Callable[[int], None] = lambda revision: None
+        self._identity = encode.header(cluster.cluster_id, cluster.member_id, 0, 0)
+        self._handlers: dict[Kind, Callable[[Any], bytes]] = {
+            Kind.EMPTY: self._empty,
+            Kind.PUT: self._put,
+            Kind.DELETE_RANGE: self._delete_range,
+            Kind.TXN: self._txn,
+            Kind.COMPACT: self._compact,
+            Kind.LEASE_GRANT: self._lease_grant,
+            Kind.LEASE_REVOKE: self._lease_revoke,
+            Kind.LEASE_CHECKPOINT: self._lease_checkpoint,
+            Kind.ALARM: self._alarm,
+            Kind.MEMBER_UPDATE: self._member_update,
+        }
+
+    # ---- headers
+
+    def header_bytes(self) -> bytes:
+        """Return the serialized ResponseHeader of now."""
+        varint = encode.varint
+        return b"".join(
+            (self._identity, b"\x18", varint(self.mvcc.revision), b" ", varint(self.term))
+        )
+
+    def header(self) -> pb.ResponseHeader:
+        """Return the ResponseHeader of now."""
+        return pb.ResponseHeader.FromString(self.header_bytes())
+
+    # ---- the log's side
+
+    def apply(self, first_index: int, entries: Sequence[bytes], contexts: Sequence[object]) -> None:
+        """Apply committed entries in order and answer who waits for them (see `LogSink`)."""
+        skip = self.applied_index + 1 - first_index
+        if skip > 0:
+            # The backend had these already when it was last committed.
+            entries, contexts = entries[skip:], contexts[skip:]
+        for data, context in zip(entries, contexts, strict=True):
+            self.applied_index += 1
+            if context is None:
+                self._replay(data)
+                continue
+            responder, kind, request, user, auth_rev = context  # type: ignore[misc]
+            try:
+                message = self._execute(kind, request, user, auth_rev, data)
+            except RpcError as error:
+                responder.fail(error.code, error.message, error.metadata)
+            else:
+                responder.reply(message)
+        self.mvcc.publish()
+
+    def rejected(self, contexts: Sequence[object], error: Exception) -> None:
+        """Tell everybody who waits that the log could not take their entries."""
+        answer = error if isinstance(error, RpcError) else errors.STOPPED()
+        for context in contexts:
+            if context is not None:
+                context[0].fail(answer.code, answer.message)  # type: ignore[index]
+
+    def _replay(self, data: bytes) -> None:
+        kind, user, auth_rev, body = entry.decode(data)
+        request = REQUESTS[kind].FromString(body) if kind in REQUESTS else None
+        try:
+            self._execute(kind, request, user, auth_rev, data)
+        except RpcError:
+            # It failed the same way the first time, and its proposer was told.
+            return
+
+    def _execute(self, kind: Kind, request: Any, user: str, auth_rev: int, data: bytes) -> bytes:
+        if self.alarms.active:
+            self._check_alarms(kind, request)
+        if self.auth.enabled:
+            self.auth.check_entry(kind, request, user, auth_rev, self.lessor)
+        handler = self._handlers.get(kind)
+        return handler(request) if handler is not None else self._auth(data)
+
+    def _check_alarms(self, kind: Kind, request: Any) -> None:
+        if self.alarms.corrupt and kind not in _ALLOWED_WHEN_CORRUPT:
+            raise errors.CORRUPT()
+        if self.alarms.no_space and (
+            kind in (Kind.PUT, Kind.LEASE_GRANT) or (kind is Kind.TXN and requests.has_put(request))
+        ):
+            raise errors.NO_SPACE()
+
+    # ---- one handler a kind
+
+    def _empty(self, request: None) -> bytes:
+        del request
+        return b""
+
+    def _header_only(self) -> bytes:
+        return encode.put_response(self.header_bytes())
+
+    def _put(self, request: pb.PutRequest) -> bytes:
+        mvcc = self.mvcc
+        if request.lease or request.ignore_value or request.ignore_lease:
+            txn.check_changes(mvcc, self.lessor, request)
+        previous = txn.put(mvcc, request)
+        mvcc.commit()
+        if request.prev_kv and previous is not None:
+            return encode.put_response(self.header_bytes(), previous[0])
+        return encode.put_response(self.header_bytes())
+
+    def _delete_range(self, request: pb.DeleteRangeRequest) -> bytes:
+        response = txn.delete_range(self.mvcc, request)
+        self.mvcc.commit()
+        response.header.MergeFromString(self.header_bytes())
+        return response.SerializeToString()
+
+    def _txn(self, request: pb.TxnRequest) -> bytes:
+        response = txn.run(self.mvcc, self.lessor, request)
+        response.header.MergeFromString(self.header_bytes())
+        return response.SerializeToString()
+
+    def _compact(self, request: pb.CompactionRequest) -> bytes:
+        self.mvcc.compact(request.revision)
+        self.on_compact(request.revision)
+        return self._header_only()
+
+    def _lease_grant(self, request: pb.LeaseGrantRequest) -> bytes:
+        lease = self.lessor.grant(request.ID, request.TTL)
+        response = pb.LeaseGrantResponse(header=self.header(), ID=lease.lease_id, TTL=lease.ttl_s)
+        return response.SerializeToString()
+
+    def _lease_revoke(self, request: pb.LeaseRevokeRequest) -> bytes:
+        self.lessor.revoke(request.ID, self.mvcc)
+        return self._header_only()
+
+    def _lease_checkpoint(self, request: pb.LeaseCheckpointRequest) -> bytes:
+        for checkpoint in request.checkpoints:
+            self.lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL)
+        return self._header_only()
+
+    def _alarm(self, request: pb.AlarmRequest) -> bytes:
+        response = self.alarms.apply(request)
+        response.header.MergeFromString(self.header_bytes())
+        return response.SerializeToString()
+
+    def _member_update(self, request: pb.MemberUpdateRequest) -> bytes:
+        response = self.cluster.apply(request)
+        response.header.MergeFromString(self.header_bytes())
+        return response.SerializeToString()
+
+    def _auth(self, data: bytes) -> bytes:
+        kind, _, _, body = entry.decode(data)
+        response: Any = self.auth.apply(kind, body, self.applied_index)
+        response.header.MergeFromString(self.header_bytes())
+        serialized: bytes = response.SerializeToString()
+        return serialized
