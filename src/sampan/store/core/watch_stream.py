@@ -1,0 +1,182 @@
+"""One Watch RPC: the watches of a stream, what its requests do, and what it is answered.
+
+Source: the v3 API's Watch service. A watch is announced (`created`) before its first event. A watch
+that cannot be made is announced and canceled in one response, with ID -1 and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sampan.store.core import errors
+from sampan.store.core.ranges import is_empty
+from sampan.store.core.watch import WatchHub
+from sampan.store.core.watch_events import Wish, control_response
+from sampan.store.core.watch_groups import Sink, Watcher
+from sampan.store.pb.rpc_pb2 import WatchCreateRequest, WatchRequest
+from sampan.wire.grpc.status import RpcError
+
+__all__ = ["INVALID_WATCH_ID", "Permission", "WatchStream"]
+
+INVALID_WATCH_ID: Final = -1
+"""The ID in a response that is about no watch, or about all watches of the stream."""
+
+Permission = Callable[[bytes, bytes], RpcError | None]
+"""(key, range_end) of a watch to None, or to the error that stands against it."""
+
+_EMPTY_RANGE = "mvcc: watcher range is empty"
+_DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream"
+# Refusals that are reported as what they are; all others read "permission denied".
+_NAMED = (errors.INVALID_AUTH_TOKEN, errors.AUTH_OLD_REVISION, errors.USER_EMPTY)
+
+
+class WatchStream:
+    """The watches that share a stream; `permission` is asked when one is made and by `recheck`."""
+
+    def __init__(self, hub: WatchHub, sink: Sink, permission: Permission | None = None) -> None:
+        self._hub = hub
+        self._sink = sink
+        self._permission = permission
+        self._watchers: dict[int, Watcher] = {}
+        self._next_id = 0
+        self._progress_wanted = False
+        hub.stream_count += 1
+        self._open = True
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def handle(self, request: WatchRequest) -> None:
+        """Do what a request of the client asks; one that asks nothing known is ignored."""
+        match request.WhichOneof("request_union"):
+            case "create_request":
+                self.create(request.create_request)
+            case "cancel_request":
+                self.cancel(request.cancel_request.watch_id)
+            case "progress_request":
+                self.request_progress()
+
+    def create(self, request: WatchCreateRequest) -> None:
+        """Make a watch and announce it, or say why not."""
+        key = request.key or b"\x00"
+        reason = self._refusal(request, key)
+        if reason:
+            self._control(INVALID_WATCH_ID, created=True, canceled=True, reason=reason)
+            return
+        watch_id = request.watch_id or self._free_id()
+        filters = set(request.filters)
+        wish = Wish(
+            key,
+            request.range_end,
+            no_put=WatchCreateRequest.NOPUT in filters,
+            no_delete=WatchCreateRequest.NODELETE in filters,
+            prev_kv=request.prev_kv,
+            fragment=request.fragment,
+        )
+        watcher = Watcher(watch_id, wish, self._sink, self, progress_notify=request.progress_notify)
+        self._watchers[watch_id] = watcher
+        self._control(watch_id, created=True)
+        self._hub.join(watcher, request.start_revision)
+
+    def cancel(self, watch_id: int) -> None:
+        """End a watch and confirm it; an unknown ID is ignored, as it may have ended by itself."""
+        watcher = self._watchers.pop(watch_id, None)
+        if watcher is None:
+            return
+        self._hub.leave(watcher)
+        self._control(watch_id, canceled=True)
+        self._settle()
+
+    def request_progress(self) -> None:
+        """Report the revision that all watches of the stream have seen, once they are synced."""
+        if not self._watchers:
+            return
+        self._progress_wanted = True
+        if not self._settle():
+            self._hub.after_sync(self._settle)
+
+    def tick(self) -> None:
+        """Report progress to each watch that wants it and had nothing since the last tick."""
+        for watcher in self._watchers.values():
+            if not watcher.progress_notify:
+                continue
+            if watcher.quiet and watcher.synced:
+                self._control(watcher.watch_id)
+            watcher.quiet = True
+
+    def recheck(self) -> None:
+        """Cancel the watches that are no longer permitted."""
+        for watch_id, watcher in list(self._watchers.items()):
+            reason = self._denial(watcher.wish.key, watcher.wish.range_end)
+            if reason:
+                del self._watchers[watch_id]
+                self._hub.leave(watcher)
+                self._control(watch_id, canceled=True, reason=reason)
+        self._settle()
+
+    def close(self) -> None:
+        """End all watches without a word."""
+        if not self._open:
+            return
+        self._open = False
+        self._hub.stream_count -= 1
+        for watcher in self._watchers.values():
+            self._hub.leave(watcher)
+        self._watchers.clear()
+
+    def compacted(self, watcher: Watcher, compact_rev: int) -> None:
+        """Cancel a watch that has to see what is compacted away."""
+        self._watchers.pop(watcher.watch_id, None)
+        # etcd leaves the revision of this header and the reason empty; clients read the field.
+        head = self._hub.head(0)
+        self._sink.send(
+            control_response(head, watcher.watch_id, canceled=True, compact_rev=compact_rev)
+        )
+        self._settle()
+
+    def _refusal(self, request: WatchCreateRequest, key: bytes) -> str:
+        if request.start_revision < 0:
+            return errors.COMPACTED.message
+        denial = self._denial(key, request.range_end)
+        if denial:
+            return denial
+        if is_empty(key, request.range_end):
+            return _EMPTY_RANGE
+        if request.watch_id and request.watch_id in self._watchers:
+            return _DUPLICATE_ID
+        return ""
+
+    def _denial(self, key: bytes, range_end: bytes) -> str:
+        error = self._permission(key, range_end) if self._permission else None
+        if error is None:
+            return ""
+        if not any(each.matches(error) for each in _NAMED):
+            error = errors.PERMISSION_DENIED()
+        code = error.code.name.title().replace("_", "")
+        return f"rpc error: code = {code} desc = {error.message}"
+
+    def _free_id(self) -> int:
+        while self._next_id in self._watchers:
+            self._next_id += 1
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _settle(self) -> bool:
+        """Answer a progress request if that is possible; return whether none is open."""
+        if not self._progress_wanted or not self._watchers:
+            self._progress_wanted = False
+            return True
+        if not all(watcher.synced for watcher in self._watchers.values()):
+            return False
+        self._progress_wanted = False
+        self._control(INVALID_WATCH_ID)
+        return True
+
+    def _control(
+        self, watch_id: int, *, created: bool = False, canceled: bool = False, reason: str = ""
+    ) -> None:
+        head = self._hub.head(self._hub.revision)
+        self._sink.send(
+            control_response(head, watch_id, created=created, canceled=canceled, reason=reason)
+        )
