@@ -27,6 +27,7 @@ __all__ = [
     "CORRUPT",
     "DEADLINE_EXCEEDED",
     "DOWNGRADE_IN_PROCESS",
+    "DOWNGRADE_NOT_SUPPORTED",
     "DUPLICATE_KEY",
     "EMPTY_KEY",
     "FUTURE_REV",
@@ -48,6 +49,7 @@ __all__ = [
     "MEMBER_NOT_ENOUGH_STARTED",
     "MEMBER_NOT_FOUND",
     "MEMBER_NOT_LEARNER",
+    "NAME_TOO_LONG",
     "NOT_CAPABLE",
     "NOT_LEADER",
     "NOT_SUPPORTED_FOR_LEARNER",
@@ -94,9 +96,12 @@ class StoreError:
     code: Code
     message: str
 
-    def __call__(self) -> RpcError:
-        """Return a new exception to raise or to answer with."""
-        return RpcError(self.code, self.message)
+    def __call__(self, hint: str = "") -> RpcError:
+        """Return a new exception to raise or to answer with.
+
+        The message never varies; a `hint` for people goes beside it as trailer `sampan-hint`.
+        """
+        return RpcError(self.code, self.message, (("sampan-hint", hint),) if hint else ())
 
     def matches(self, error: RpcError) -> bool:
         """Say whether `error` is of this kind."""
@@ -237,7 +242,7 @@ DEADLINE_EXCEEDED = _etcdserver(
 )
 
 # Not in the published list. The first is what the original sends for an error its table lacks; the
-# second is our own and says what this server does not do yet.
+# others are our own: a limit the original does not have, and what this server does not do yet.
 NO_PASSWORD_USER = StoreError(
     "NO_PASSWORD_USER",
     Code.UNKNOWN,
@@ -247,7 +252,17 @@ MEMBERSHIP_NOT_SUPPORTED = _etcdserver(
     "MEMBERSHIP_NOT_SUPPORTED", Code.UNIMPLEMENTED, "membership changes are not supported yet"
 )
 
-OWN: tuple[StoreError, ...] = (NO_PASSWORD_USER, MEMBERSHIP_NOT_SUPPORTED)
+NAME_TOO_LONG = _etcdserver("NAME_TOO_LONG", _INVALID, "name is longer than 400 bytes")
+DOWNGRADE_NOT_SUPPORTED = _etcdserver(
+    "DOWNGRADE_NOT_SUPPORTED", Code.UNIMPLEMENTED, "downgrades are not supported yet"
+)
+
+OWN: tuple[StoreError, ...] = (
+    NO_PASSWORD_USER,
+    MEMBERSHIP_NOT_SUPPORTED,
+    NAME_TOO_LONG,
+    DOWNGRADE_NOT_SUPPORTED,
+)
 """Errors beyond the published list."""
 
 ALL: tuple[StoreError, ...] = (
