@@ -12,7 +12,7 @@ from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, Unar
 from sampan.wire.grpc.status import Code, RpcError
 
 if TYPE_CHECKING:
-    from sampan.store.shell.auth_tokens import Identity
+    from sampan.store.core.identity import Identity
 
 __all__ = ["methods"]
 
@@ -50,7 +50,7 @@ class _Kv:
             raise errors.CORRUPT()
         if state.auth.enabled:
             identity = self._context.authorize(call)
-            state.auth.check_range(identity, request.key, request.range_end)
+            state.access.check_range(identity, request.key, request.range_end)
         call.reply(query.answer(state.mvcc, request, state.header_bytes()))
 
     async def range_stream(self, call: StreamCall) -> None:
@@ -69,7 +69,7 @@ class _Kv:
             await self._context.read_barrier()
         if state.auth.enabled:
             identity = self._context.authorize(call)
-            state.auth.check_range(identity, request.key, request.range_end)
+            state.access.check_range(identity, request.key, request.range_end)
         # The answer is fixed here, at one revision; the chunks only carry it out.
         framed, more, count = query.select(state.mvcc, request)
         header = state.header_bytes()
@@ -110,7 +110,7 @@ class _Kv:
                 raise errors.CORRUPT()
             if state.auth.enabled:
                 identity = self._context.authorize(call)
-                state.auth.check_txn(identity, request)
+                state.access.check_txn(identity, request)
             response = txn.run(state.mvcc, state.lessor, request)
         except RpcError as error:
             call.fail(error.code, error.message)
@@ -121,6 +121,7 @@ class _Kv:
     async def compact(self, call: UnaryCall, body: bytes) -> bytes:
         request = parse(pb.CompactionRequest, body)
         identity = self._context.authorize(call)
+        self._state.access.check_authenticated(identity)
         response = await self._context.execute(Kind.COMPACT, body, identity)
         if request.physical:
             await self._context.compacted(request.revision)

@@ -19,8 +19,9 @@ from sampan.wire.grpc.service import ServerCall, UnaryCall, UnaryMethod
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 
 if TYPE_CHECKING:
+    from sampan.store.core.identity import Identity
     from sampan.store.core.watch import WatchHub
-    from sampan.store.shell.auth_tokens import Authenticator, Identity
+    from sampan.store.shell.auth_tokens import Authenticator
     from sampan.store.shell.config import EtcdConfig
 
 __all__ = ["Context", "parse"]
@@ -138,9 +139,9 @@ class Context:
 
     async def read_barrier(self) -> None:
         """Wait until everything acknowledged before is applied here."""
-        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.log.read_barrier(lambda: passed.done() or passed.set_result(None))
-        await passed
+        passed = asyncio.Event()
+        self.log.read_barrier(passed.set)
+        await passed.wait()
 
     # ---- coroutines
 
@@ -155,7 +156,11 @@ class Context:
 
         def start(call: UnaryCall, body: bytes) -> None:
             task = self.spawn(answer(call, body))
-            call.on_done(task.cancel)
+
+            def cancel() -> None:
+                task.cancel()
+
+            call.on_done(cancel)
 
         return UnaryMethod(start)
 

@@ -20,6 +20,7 @@ from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 
 if TYPE_CHECKING:
+    from sampan.store.core.access import Access
     from sampan.store.core.alarm import AlarmStore
     from sampan.store.core.auth import AuthStore
     from sampan.store.core.cluster import ClusterInfo
@@ -49,10 +50,8 @@ REQUESTS: dict[Kind, type[Message]] = {
     Kind.LEASE_GRANT: pb.LeaseGrantRequest,
     Kind.LEASE_REVOKE: pb.LeaseRevokeRequest,
     Kind.LEASE_CHECKPOINT: pb.LeaseCheckpointRequest,
-    Kind.ALARM: pb.AlarmRequest,
-    Kind.MEMBER_UPDATE: pb.MemberUpdateRequest,
 }
-"""Which message the body of an entry is; the auth store reads its own kinds' bodies itself."""
+"""Which message the body of an entry is; of the other kinds their own store reads the body."""
 
 # With the CORRUPT alarm raised only these are still applied.
 _ALLOWED_WHEN_CORRUPT = frozenset({Kind.ALARM, Kind.EMPTY})
@@ -67,6 +66,7 @@ class StateMachine:
         mvcc: Mvcc,
         lessor: Lessor,
         auth: AuthStore,
+        access: Access,
         alarms: AlarmStore,
         cluster: ClusterInfo,
     ) -> None:
@@ -74,6 +74,7 @@ class StateMachine:
         self.mvcc = mvcc
         self.lessor = lessor
         self.auth = auth
+        self.access = access
         self.alarms = alarms
         self.cluster = cluster
         self.term = 1
@@ -89,8 +90,6 @@ class StateMachine:
             Kind.LEASE_GRANT: self._lease_grant,
             Kind.LEASE_REVOKE: self._lease_revoke,
             Kind.LEASE_CHECKPOINT: self._lease_checkpoint,
-            Kind.ALARM: self._alarm,
-            Kind.MEMBER_UPDATE: self._member_update,
         }
 
     # ---- headers
@@ -108,7 +107,7 @@ class StateMachine:
 
     # ---- the log's side
 
-    def apply(self, first_index: int, entries: Sequence[bytes], contexts: Sequence[object]) -> None:
+    def apply(self, first_index: int, entries: Sequence[bytes], contexts: Sequence[Any]) -> None:
         """Apply committed entries in order and answer who waits for them (see `LogSink`)."""
         skip = self.applied_index + 1 - first_index
         if skip > 0:
@@ -119,7 +118,7 @@ class StateMachine:
             if context is None:
                 self._replay(data)
                 continue
-            responder, kind, request, user, auth_rev = context  # type: ignore[misc]
+            responder, kind, request, user, auth_rev = context
             try:
                 message = self._execute(kind, request, user, auth_rev, data)
             except RpcError as error:
@@ -128,12 +127,12 @@ class StateMachine:
                 responder.reply(message)
         self.mvcc.publish()
 
-    def rejected(self, contexts: Sequence[object], error: Exception) -> None:
+    def rejected(self, contexts: Sequence[Any], error: Exception) -> None:
         """Tell everybody who waits that the log could not take their entries."""
         answer = error if isinstance(error, RpcError) else errors.STOPPED()
         for context in contexts:
             if context is not None:
-                context[0].fail(answer.code, answer.message)  # type: ignore[index]
+                context[0].fail(answer.code, answer.message)
 
     def _replay(self, data: bytes) -> None:
         kind, user, auth_rev, body = entry.decode(data)
@@ -145,17 +144,18 @@ class StateMachine:
             return
 
     def _execute(self, kind: Kind, request: Any, user: str, auth_rev: int, data: bytes) -> bytes:
-        if self.alarms.active:
+        alarms = self.alarms
+        if alarms.nospace or alarms.corrupt:
             self._check_alarms(kind, request)
         if self.auth.enabled:
-            self.auth.check_entry(kind, request, user, auth_rev, self.lessor)
+            self.access.check_entry(kind, request, user, auth_rev)
         handler = self._handlers.get(kind)
-        return handler(request) if handler is not None else self._auth(data)
+        return handler(request) if handler is not None else self._by_body(data)
 
     def _check_alarms(self, kind: Kind, request: Any) -> None:
         if self.alarms.corrupt and kind not in _ALLOWED_WHEN_CORRUPT:
             raise errors.CORRUPT()
-        if self.alarms.no_space and (
+        if self.alarms.nospace and (
             kind in (Kind.PUT, Kind.LEASE_GRANT) or (kind is Kind.TXN and requests.has_put(request))
         ):
             raise errors.NO_SPACE()
@@ -209,19 +209,16 @@ class StateMachine:
             self.lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL)
         return self._header_only()
 
-    def _alarm(self, request: pb.AlarmRequest) -> bytes:
-        response = self.alarms.apply(request)
-        response.header.MergeFromString(self.header_bytes())
-        return response.SerializeToString()
-
-    def _member_update(self, request: pb.MemberUpdateRequest) -> bytes:
-        response = self.cluster.apply(request)
-        response.header.MergeFromString(self.header_bytes())
-        return response.SerializeToString()
-
-    def _auth(self, data: bytes) -> bytes:
+    def _by_body(self, data: bytes) -> bytes:
+        """Apply an entry whose own store decodes the body."""
         kind, _, _, body = entry.decode(data)
-        response: Any = self.auth.apply(kind, body, self.applied_index)
+        response: Any
+        if kind is Kind.ALARM:
+            response = self.alarms.apply(body)
+        elif kind is Kind.MEMBER_UPDATE:
+            response = self.cluster.apply_update(body)
+        else:
+            response = self.auth.apply(kind, body, self.applied_index)
         response.header.MergeFromString(self.header_bytes())
         serialized: bytes = response.SerializeToString()
         return serialized
