@@ -16,7 +16,7 @@ from sampan.store.core.encode import unframe
 from sampan.store.core.ranges import FROM_KEY, covers, is_empty
 from sampan.store.core.watch_stream import WatchStream
 from sampan.store.pb.kv_pb2 import Event, KeyValue
-from sampan.store.pb.rpc_pb2 import WatchCreateRequest
+from sampan.store.pb.rpc_pb2 import WatchCreateRequest, WatchResponse
 
 KEYS = st.sampled_from([b"a", b"ab", b"b", b"ba", b"c"])
 ENDS = st.sampled_from([b"", b"b", b"c", b"z", FROM_KEY])
@@ -28,8 +28,6 @@ Row = tuple[int, bytes, bool]
 class Expected:
     """A watch as the model sees it."""
 
-    stream: WatchStream
-    sink: Recorder
     request: WatchCreateRequest
     first_rev: int
     seen: list[Row] = field(default_factory=list)
@@ -45,23 +43,31 @@ class Expected:
             and banned not in self.request.filters
         )
 
-    def read(self, values: dict[tuple[bytes, int], bytes | None]) -> None:
-        """Take what came; check each event against the values that the key really had."""
-        for response in self.sink.take():
-            if response.canceled:
-                assert response.compact_revision
-                self.ended = True
-            if not response.events:
-                continue
-            assert not self.ended
-            assert response.header.revision >= self.header_rev
-            self.header_rev = response.header.revision
-            for event in response.events:
-                self.seen.append((event.kv.mod_revision, event.kv.key, event.type == Event.DELETE))
-                assert event.kv.mod_revision <= response.header.revision
-                if event.HasField("prev_kv"):
-                    before = values[event.kv.key, event.kv.mod_revision - 1]
-                    assert event.prev_kv.value == before
+    def take(self, response: WatchResponse, values: dict[tuple[bytes, int], bytes | None]) -> None:
+        """Take a response; check each event against the values that the key really had."""
+        assert not self.ended
+        if response.canceled:
+            assert response.compact_revision
+            self.ended = True
+        if not response.events:
+            return
+        assert response.header.revision >= self.header_rev
+        self.header_rev = response.header.revision
+        for event in response.events:
+            self.seen.append((event.kv.mod_revision, event.kv.key, event.type == Event.DELETE))
+            assert event.kv.mod_revision <= response.header.revision
+            if event.HasField("prev_kv"):
+                before = values[event.kv.key, event.kv.mod_revision - 1]
+                assert event.prev_kv.value == before
+
+
+@dataclass
+class Reader:
+    """A stream and its watches by ID."""
+
+    stream: WatchStream
+    sink: Recorder
+    watches: dict[int, Expected] = field(default_factory=dict)
 
 
 class HubMachine(RuleBasedStateMachine):
@@ -72,7 +78,7 @@ class HubMachine(RuleBasedStateMachine):
         self.world = World()
         self.history: list[Row] = []
         self.values: dict[tuple[bytes, int], bytes | None] = {}
-        self.watches: list[Expected] = []
+        self.readers: list[Reader] = []
 
     def snapshot(self, revision: int) -> None:
         for key in (b"a", b"ab", b"b", b"ba", b"c"):
@@ -107,14 +113,14 @@ class HubMachine(RuleBasedStateMachine):
         key=KEYS,
         end=ENDS,
         back=st.integers(-3, 8),
-        room=st.none() | st.integers(1, 3),
+        reader=st.integers(0, 3),
         filters=st.sets(st.sampled_from([0, 1]), max_size=2),
         prev=st.booleans(),
     )
     def watch(
-        self, key: bytes, end: bytes, back: int, room: int | None, filters: set[int], prev: bool
+        self, key: bytes, end: bytes, back: int, reader: int, filters: set[int], prev: bool
     ) -> None:
-        if is_empty(key, end) or len(self.watches) > 12:
+        if is_empty(key, end):
             return
         revision = self.world.mvcc.revision
         start = 0 if back == 0 else max(1, revision + 1 - back)
@@ -127,14 +133,16 @@ class HubMachine(RuleBasedStateMachine):
             filters=sorted(filters),  # type: ignore[arg-type]
             prev_kv=prev,
         )
-        stream, sink = self.world.stream(room)
-        self.watches.append(Expected(stream, sink, request, start or revision + 1))
-        stream.create(request)
+        if reader >= len(self.readers):
+            self.readers.append(Reader(*self.world.stream()))
+        chosen = self.readers[min(reader, len(self.readers) - 1)]
+        chosen.watches[len(chosen.watches)] = Expected(request, start or revision + 1)
+        chosen.stream.create(request)
 
-    @precondition(lambda self: self.watches)
+    @precondition(lambda self: self.readers)
     @rule(data=st.data(), room=st.none() | st.integers(0, 3))
     def give_room(self, data: st.DataObject, room: int | None) -> None:
-        data.draw(st.sampled_from(self.watches)).sink.room = room
+        data.draw(st.sampled_from(self.readers)).sink.room = room
 
     @rule()
     def sync_once(self) -> None:
@@ -150,19 +158,22 @@ class HubMachine(RuleBasedStateMachine):
 
     @invariant()
     def seen_is_a_prefix_in_order(self) -> None:
-        for watch in self.watches:
-            watch.read(self.values)
-            wanted = [row for row in self.history if watch.wants(row)]
-            assert watch.seen == wanted[: len(watch.seen)]
+        for reader in self.readers:
+            for response in reader.sink.take():
+                reader.watches[response.watch_id].take(response, self.values)
+            for watch in reader.watches.values():
+                wanted = [row for row in self.history if watch.wants(row)]
+                assert watch.seen == wanted[: len(watch.seen)]
 
     def teardown(self) -> None:
-        for watch in self.watches:
-            watch.sink.room = None
+        for reader in self.readers:
+            reader.sink.room = None
         self.world.sync()
-        for watch in self.watches:
-            watch.read(self.values)
-            if not watch.ended:
-                assert watch.seen == [row for row in self.history if watch.wants(row)]
+        self.seen_is_a_prefix_in_order()
+        for reader in self.readers:
+            for watch in reader.watches.values():
+                if not watch.ended:
+                    assert watch.seen == [row for row in self.history if watch.wants(row)]
 
 
 TestHub = HubMachine.TestCase
@@ -230,6 +241,19 @@ def test_a_deletion_at_the_compacted_revision_is_not_lost() -> None:
     _, sink = world.watching(key=b"a", start_revision=revision)
     world.sync()
     assert [(e.type, e.kv.mod_revision) for e in sink.events()] == [(Event.DELETE, revision)]
+
+
+def test_watches_that_share_a_stream_share_its_room() -> None:
+    world = World()
+    world.put((b"a", b"1"))
+    stream, sink = world.stream(room=3)
+    stream.create(WatchCreateRequest(key=b"a", start_revision=2))
+    stream.create(WatchCreateRequest(key=b"a", start_revision=2))
+    world.sync()
+    assert [r.watch_id for r in sink.take() if r.events] == [0]
+    sink.room = 5
+    world.sync()
+    assert [r.watch_id for r in sink.take() if r.events] == [1]
 
 
 def test_compaction_while_catching_up_cancels_instead_of_skipping() -> None:
