@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from buckets import Buckets
+from tests.store.buckets import Buckets
 
 from sampan.store.core.alarm import AlarmStore, describe
 from sampan.store.pb.rpc_pb2 import AlarmMember, AlarmRequest, AlarmType

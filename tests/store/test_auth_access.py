@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
-from buckets import Buckets
 from google.protobuf.message import Message
+from tests.store.buckets import Buckets
 
 from sampan.store.core import errors
 from sampan.store.core.access import Access

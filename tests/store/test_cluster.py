@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from buckets import Buckets
+from tests.store.buckets import Buckets
 
 from sampan.store.core import errors
 from sampan.store.core.cluster import (

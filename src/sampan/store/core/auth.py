@@ -62,7 +62,7 @@ class AuthStore:
     def __init__(self, backend: Backend, tokens: TokenBook | None = None) -> None:
         """Load the state from `backend`; `tokens` hears of every change that voids tokens."""
         self._backend = backend
-        self._tokens: TokenBook = tokens or NoTokens()
+        self._tokens: TokenBook = NoTokens() if tokens is None else tokens
         self._grants: dict[str, Grants] = {}
         self.observer: Callable[[], None] | None = None
         """Called after every change of the auth state, when permissions must be looked at anew."""

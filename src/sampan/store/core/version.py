@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["CLUSTER_VERSION", "MIN_CLUSTER_VERSION", "SERVER_VERSION", "STORAGE_VERSION"]
 
-SERVER_VERSION = "3.6.5"
+SERVER_VERSION = "3.6.11"
 """What Status and `/version` answer."""
 
 CLUSTER_VERSION = "3.6.0"
