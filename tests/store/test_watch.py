@@ -279,9 +279,38 @@ def test_a_store_without_synced_watchers_need_not_report_changes() -> None:
     stream, sink = world.watching(key=b"a")
     assert world.listening
     stream.cancel(0)
-    assert not world.listening
     world.put((b"a", b"1"))
-    assert len(sink.take()) == 1
+    assert not world.listening
+    assert [response.canceled for response in sink.take()] == [True]
+    world.put((b"a", b"2"))
+    stream.create(WatchCreateRequest(key=b"a"))
+    assert world.listening
+    world.put((b"a", b"3"))
+    assert [event.kv.value for event in sink.events()] == [b"3"]
+
+
+def test_permission_is_taken_away_inside_a_batch() -> None:
+    class Rights:
+        granted = True
+
+        def check(self, key: bytes, range_end: bytes) -> None:
+            """Allow everything at first."""
+
+        def still(self, key: bytes, range_end: bytes) -> bool:
+            return self.granted
+
+    world, rights = World(), Rights()
+    stream, sink = world.stream(permission=rights)
+    stream.create(WatchCreateRequest(key=b"a"))
+    _, other = world.watching(key=b"a")
+    sink.messages.clear()
+    world.mvcc.put(b"a", b"secret", 0)
+    world.mvcc.commit()
+    rights.granted = False
+    world.hub.recheck()
+    world.end()
+    assert [response.canceled for response in sink.take()] == [True]
+    assert len(other.events()) == 1
 
 
 def test_joining_inside_a_batch_is_a_bug_that_shows() -> None:

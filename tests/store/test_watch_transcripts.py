@@ -8,10 +8,10 @@ import pytest
 from tests.store import transcript
 from tests.store.watching import Recorder, World
 
+from sampan.store.core import errors
 from sampan.store.core.watch_stream import WatchStream
 from sampan.store.pb.kv_pb2 import Event
 from sampan.store.pb.rpc_pb2 import WatchCreateRequest, WatchResponse
-from sampan.wire.grpc.status import Code, RpcError
 
 FILES = sorted((Path(__file__).parent / "testdata" / "watch").glob("*.txt"))
 
@@ -78,7 +78,7 @@ class Script:
         self.world.sync()
 
     def do_open(self, name: str, room: str = "") -> None:
-        self.streams[name] = self.world.stream(int(room) if room else None, self._permission)
+        self.streams[name] = self.world.stream(int(room) if room else None, self)
 
     def do_room(self, name: str, room: str) -> None:
         self.streams[name][1].room = int(room)
@@ -117,10 +117,12 @@ class Script:
     def do_close(self, name: str) -> None:
         self.streams[name][0].close()
 
-    def _permission(self, key: bytes, range_end: bytes) -> RpcError | None:
-        if key not in self.denied:
-            return None
-        return RpcError(Code.PERMISSION_DENIED, "etcdserver: permission denied")
+    def check(self, key: bytes, range_end: bytes) -> None:
+        if not self.still(key, range_end):
+            raise errors.PERMISSION_DENIED()
+
+    def still(self, key: bytes, range_end: bytes) -> bool:
+        return key not in self.denied
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -7,8 +7,9 @@ it has caught up and joins the synced ones. So a slow stream holds nobody back, 
 buffered for it: the store itself is the buffer. If the store is compacted past what such a watcher
 has to see next, the watch is canceled.
 
-Every method is to be called between two batches of the state machine, never inside one. Then
-joining is atomic: a watcher sees each matching event once, in order, without a gap.
+Watchers join between two batches of the state machine, never inside one; so do all calls except
+`leave` and `recheck`. Then joining is atomic: a watcher sees each matching event once, in order,
+without a gap.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sampan.store.core.watch_events import (
     Response,
     encode_responses,
 )
-from sampan.store.core.watch_groups import Cohort, Watcher, WatchGroup
+from sampan.store.core.watch_groups import Cohort, Owner, Watcher, WatchGroup
 
 __all__ = ["SLICE_BYTES", "SLICE_REVS", "History", "WatchHub"]
 
@@ -56,9 +57,9 @@ class History(Protocol):
 class WatchHub:
     """All watchers of a store.
 
-    `header(revision)` gives a serialized ResponseHeader. `listen(True)` is called when the first
-    watcher is synced and `listen(False)` when the last one is gone: between them `notify` has to
-    be called for every batch, otherwise it need not. `wake()` is called when `sync` has work.
+    `header(revision)` gives a serialized ResponseHeader. `listen(True)` is called when there is a
+    synced watcher, `listen(False)` by a `notify` that finds none any more: between them `notify`
+    has to be called for every batch, otherwise it need not. `wake` is called when `sync` has work.
     """
 
     def __init__(
@@ -72,17 +73,23 @@ class WatchHub:
     ) -> None:
         self.history = history
         self.events_total = 0
-        self.stream_count = 0
         self.wake: Callable[[], None] = wake or _nothing
         self._header = header
-        self._listen = listen
+        self._listen = listen or _ignore
+        self._listening = False
         self._fragment_bytes = fragment_bytes
         self._synced = WatchGroup()
         self._unsynced: dict[Watcher, None] = {}
         self._joined_rev = 0
         self._after_sync: dict[Callable[[], bool], None] = {}
+        self._streams: dict[Owner, None] = {}
 
     # ---- what the numbers are
+
+    @property
+    def stream_count(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
 
     @property
     def watcher_count(self) -> int:
@@ -105,6 +112,19 @@ class WatchHub:
         return b"".join((b"\n", varint(len(header)), header))
 
     # ---- coming and going
+
+    def open(self, stream: Owner) -> None:
+        """Get to know a stream, for `recheck`."""
+        self._streams[stream] = None
+
+    def close(self, stream: Owner) -> None:
+        """Forget a stream that has no watchers any more."""
+        self._streams.pop(stream, None)
+
+    def recheck(self) -> None:
+        """Let every stream look at its permissions anew, because the auth state has changed."""
+        for stream in list(self._streams):
+            stream.recheck()
 
     def join(self, watcher: Watcher, start_rev: int) -> None:
         """Let the watcher see every change from `start_rev` on (0: from now on)."""
@@ -136,9 +156,13 @@ class WatchHub:
 
     def notify(self, changes: list[Change], revision: int) -> None:
         """Deliver the changes of one batch; `revision` is the store's after it."""
-        if not len(self._synced) or not changes:
+        if not len(self._synced):
+            self._listening = False
+            self._listen(False)
             return
-        invariant(changes[0][2] > self._joined_rev, "a watcher joined inside a batch")
+        invariant(
+            not changes or changes[0][2] > self._joined_rev, "a watcher joined inside a batch"
+        )
         for cohort, hits in self._synced.match(changes).items():
             responses = encode_responses(hits, cohort.wish, fragment_bytes=self._fragment_bytes)
             for watcher, unseen_rev in self._deliver(cohort.members, responses, revision):
@@ -240,14 +264,13 @@ class WatchHub:
         watcher.synced = True
         self._joined_rev = self.history.revision
         self._synced.add(watcher)
-        if len(self._synced) == 1 and self._listen is not None:
+        if not self._listening:
+            self._listening = True
             self._listen(True)
 
     def _exit(self, watcher: Watcher) -> None:
         watcher.synced = False
         self._synced.remove(watcher)
-        if not len(self._synced) and self._listen is not None:
-            self._listen(False)
 
     def _drop_compacted(self) -> None:
         compact_rev = self.history.compact_revision
@@ -269,3 +292,8 @@ def _hand_over(watcher: Watcher, head: bytes, response: Response) -> bool:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _ignore(on: bool) -> None:
+    """Do nothing: `notify` is called for every batch anyway."""
+    del on

@@ -30,10 +30,14 @@ class Sink(Protocol):
 
 
 class Owner(Protocol):
-    """Who has to know that a watch ended by itself."""
+    """The stream of a watcher, as the hub sees it."""
 
     def compacted(self, watcher: Watcher, compact_rev: int) -> None:
         """Cancel the watch: what it has to see next was compacted away at `compact_rev`."""
+        ...
+
+    def recheck(self) -> None:
+        """Cancel the watches that are no longer permitted."""
         ...
 
 

@@ -6,8 +6,7 @@ that cannot be made is announced and canceled in one response, with ID -1 and th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from sampan.store.core import errors
 from sampan.store.core.ranges import is_empty
@@ -22,8 +21,18 @@ __all__ = ["INVALID_WATCH_ID", "Permission", "WatchStream"]
 INVALID_WATCH_ID: Final = -1
 """The ID in a response that is about no watch, or about all watches of the stream."""
 
-Permission = Callable[[bytes, bytes], RpcError | None]
-"""(key, range_end) of a watch to None, or to the error that stands against it."""
+
+class Permission(Protocol):
+    """Who may watch what, for the caller of one stream."""
+
+    def check(self, key: bytes, range_end: bytes) -> None:
+        """Raise the RpcError that stands against a new watch of this range, if one does."""
+        ...
+
+    def still(self, key: bytes, range_end: bytes) -> bool:
+        """Say whether a watch of this range may go on."""
+        ...
+
 
 _EMPTY_RANGE = "mvcc: watcher range is empty"
 _DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream"
@@ -41,8 +50,7 @@ class WatchStream:
         self._watchers: dict[int, Watcher] = {}
         self._next_id = 0
         self._progress_wanted = False
-        hub.stream_count += 1
-        self._open = True
+        hub.open(self)
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -106,21 +114,21 @@ class WatchStream:
             watcher.quiet = True
 
     def recheck(self) -> None:
-        """Cancel the watches that are no longer permitted."""
+        """Cancel the watches that are no longer permitted; may be called inside a batch."""
         for watch_id, watcher in list(self._watchers.items()):
-            reason = self._denial(watcher.wish.key, watcher.wish.range_end)
-            if reason:
-                del self._watchers[watch_id]
-                self._hub.leave(watcher)
-                self._control(watch_id, canceled=True, reason=reason)
-        self._settle()
+            permission, wish = self._permission, watcher.wish
+            if permission is None or permission.still(wish.key, wish.range_end):
+                continue
+            del self._watchers[watch_id]
+            self._hub.leave(watcher)
+            reason = _reason(errors.PERMISSION_DENIED())
+            self._control(watch_id, canceled=True, reason=reason)
+        # Not at once: this may be the middle of a batch, whose events are still to come.
+        self._hub.wake()
 
     def close(self) -> None:
         """End all watches without a word."""
-        if not self._open:
-            return
-        self._open = False
-        self._hub.stream_count -= 1
+        self._hub.close(self)
         for watcher in self._watchers.values():
             self._hub.leave(watcher)
         self._watchers.clear()
@@ -138,23 +146,16 @@ class WatchStream:
     def _refusal(self, request: WatchCreateRequest, key: bytes) -> str:
         if request.start_revision < 0:
             return errors.COMPACTED.message
-        denial = self._denial(key, request.range_end)
-        if denial:
-            return denial
+        if self._permission is not None:
+            try:
+                self._permission.check(key, request.range_end)
+            except RpcError as error:
+                return _reason(error)
         if is_empty(key, request.range_end):
             return _EMPTY_RANGE
         if request.watch_id and request.watch_id in self._watchers:
             return _DUPLICATE_ID
         return ""
-
-    def _denial(self, key: bytes, range_end: bytes) -> str:
-        error = self._permission(key, range_end) if self._permission else None
-        if error is None:
-            return ""
-        if not any(each.matches(error) for each in _NAMED):
-            error = errors.PERMISSION_DENIED()
-        code = error.code.name.title().replace("_", "")
-        return f"rpc error: code = {code} desc = {error.message}"
 
     def _free_id(self) -> int:
         while self._next_id in self._watchers:
@@ -180,3 +181,10 @@ class WatchStream:
         self._sink.send(
             control_response(head, watch_id, created=created, canceled=canceled, reason=reason)
         )
+
+
+def _reason(error: RpcError) -> str:
+    if not any(each.matches(error) for each in _NAMED):
+        error = errors.PERMISSION_DENIED()
+    code = error.code.name.title().replace("_", "")
+    return f"rpc error: code = {code} desc = {error.message}"
