@@ -17,9 +17,10 @@ import ssl
 from collections.abc import Callable
 
 from sampan.loop.channel_call import ClientStream, StreamingCall, UnaryCall
-from sampan.loop.channel_codec import frame_message, metadata_block, timeout_text
+from sampan.loop.channel_codec import metadata_block, timeout_text
 from sampan.loop.channel_errors import NotProcessedError
 from sampan.loop.channel_link import Keepalive, Link
+from sampan.wire.grpc.framing import pack
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 from sampan.wire.h2.codes import ErrorCode
 from sampan.wire.h2.headers import encode_headers
@@ -66,6 +67,11 @@ class Channel:
         self._blocks: dict[object, bytes] = {}
         self._closed = False
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open: one, or more while an old one finishes its calls."""
+        return len(self._links)
+
     async def unary(
         self,
         path: str,
@@ -93,7 +99,7 @@ class Channel:
 
         def begin() -> None:
             connection.open(call, block)
-            call.send_data(frame_message(request), end_stream=True)
+            call.send_data(pack(request), end_stream=True)
 
         timer = None if timeout_s is None else loop.call_later(timeout_s, call.expire)
         try:

@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from sampan.loop.channel_codec import (
-    MessageReader,
-    frame_message,
     metadata_of,
     reset_error,
     response_error,
     status_error,
 )
 from sampan.loop.channel_errors import NotProcessedError
+from sampan.wire.grpc.framing import MessageReader, pack
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 from sampan.wire.h2.codes import ErrorCode
 from sampan.wire.h2.headers import Head
@@ -61,7 +60,7 @@ class Call(Stream):
         elif end_stream:
             self._complete(self._status(head))
         else:
-            self._reader = MessageReader(self._limit_bytes, head.get("grpc-encoding"))
+            self._reader = MessageReader(self._limit_bytes, head.get("grpc-encoding") == "gzip")
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
         """Take a piece of the body."""
@@ -84,7 +83,7 @@ class Call(Stream):
     def on_trailers(self, trailers: Head) -> None:
         """Take the status."""
         error = self._status(trailers)
-        if error is None and self._reader is not None and self._reader.partial:
+        if error is None and self._reader is not None and self._reader.pending_bytes:
             error = RpcError(Code.INTERNAL, "the response ended inside a message")
         self._complete(error)
 
@@ -234,7 +233,7 @@ class ClientStream:
         if self._call is None:
             self._early.append(message)
         else:
-            self._call.send_data(frame_message(message))
+            self._call.send_data(pack(message))
 
     def close_send(self) -> None:
         """Half-close: no more messages from this side."""
@@ -295,7 +294,7 @@ class ClientStream:
         """Put the call, whose headers have been sent, under this stream."""
         self._call = call
         for message in self._early:
-            call.send_data(frame_message(message))
+            call.send_data(pack(message))
         self._early.clear()
         if self._early_close:
             call.send_data(b"", end_stream=True)

@@ -1,24 +1,16 @@
-"""The client's side of "gRPC over HTTP/2": request headers out, status and messages in. Pure.
+"""The client's side of "gRPC over HTTP/2": request headers out, status in. Pure.
 
 Source: grpc/doc/PROTOCOL-HTTP2.md, http-grpc-status-mapping.md and statuscodes.md.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
-from collections.abc import Iterator
-from urllib.parse import unquote
-
+from sampan.wire.grpc.metadata import decode_message, decode_metadata, encode_metadata
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 from sampan.wire.h2.codes import ErrorCode
 from sampan.wire.h2.headers import Head, encode_headers
 
 __all__ = [
-    "MessageReader",
-    "frame_message",
     "metadata_block",
     "metadata_of",
     "reset_error",
@@ -27,8 +19,6 @@ __all__ = [
     "timeout_text",
 ]
 
-_PREFIX = struct.Struct(">BI")
-_RESERVED = frozenset({"grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding"})
 _HTTP_CODES = {
     400: Code.INTERNAL,
     401: Code.UNAUTHENTICATED,
@@ -59,37 +49,13 @@ def timeout_text(timeout_s: float) -> str:
 
 
 def metadata_block(metadata: Metadata) -> bytes:
-    """Encode request metadata; `-bin` values are bytes, all others printable ASCII text."""
-    fields: list[tuple[str, str]] = []
-    for name, value in metadata:
-        if name.endswith("-bin"):
-            raw = value.encode() if isinstance(value, str) else value
-            fields.append((name.lower(), b64encode(raw).rstrip(b"=").decode()))
-            continue
-        text = value.decode("ascii") if isinstance(value, bytes) else value
-        if not (text.isascii() and text.isprintable()):
-            raise ValueError(
-                f"metadata {name!r}: a value outside printable ASCII needs a -bin name"
-            )
-        fields.append((name.lower(), text.strip(" ")))
-    return encode_headers(fields)
+    """Encode request metadata; raises ValueError for text outside printable ASCII."""
+    return encode_headers(encode_metadata(metadata))
 
 
 def metadata_of(head: Head) -> Metadata:
-    """Return a header block's metadata: everything that is not the protocol's own."""
-    found: list[tuple[str, str | bytes]] = []
-    for name, value in head.headers:
-        if name in _RESERVED or name == "content-type":
-            continue
-        if not name.endswith("-bin"):
-            found.append((name, value))
-            continue
-        for part in value.split(","):
-            try:
-                found.append((name, b64decode(part.strip() + "=" * (-len(part.strip()) % 4))))
-            except Base64Error:
-                raise RpcError(Code.INTERNAL, f"metadata {name} is not base64") from None
-    return tuple(found)
+    """Return a header block's metadata; RpcError INTERNAL when it is malformed."""
+    return decode_metadata(head.headers)
 
 
 def response_error(head: Head) -> RpcError | None:
@@ -113,66 +79,10 @@ def status_error(trailers: Head) -> RpcError | None:
         return RpcError(Code.UNKNOWN, "the response has no grpc-status", metadata)
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
     code = Code(number) if 0 < number <= Code.UNAUTHENTICATED else Code.UNKNOWN
-    message = unquote(trailers.get("grpc-message") or "", errors="replace")
+    message = decode_message(trailers.get("grpc-message") or "")
     return RpcError(code, message, metadata)
 
 
 def reset_error(code: ErrorCode, reason: str) -> RpcError:
     """Return what RST_STREAM with `code` means for the call."""
     return RpcError(_RESET_CODES.get(code, Code.INTERNAL), f"stream {code.name}: {reason}")
-
-
-def frame_message(message: bytes) -> bytes:
-    """Put the five-byte prefix before an uncompressed message."""
-    return _PREFIX.pack(0, len(message)) + message
-
-
-class MessageReader:
-    """Cuts a response body into messages; raises RpcError for one too large or undecodable."""
-
-    __slots__ = ("_buffer", "_gzip", "_limit_bytes")
-
-    def __init__(self, limit_bytes: int, encoding: str | None = None) -> None:
-        self._buffer = bytearray()
-        self._limit_bytes = limit_bytes
-        self._gzip = encoding == "gzip"
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield every message that `data` completes."""
-        if not self._buffer and len(data) >= 5:
-            flag, size = _PREFIX.unpack_from(data)
-            if flag == 0 and size == len(data) - 5 <= self._limit_bytes:
-                yield data[5:]
-                return
-        buffer = self._buffer
-        buffer += data
-        while len(buffer) >= 5:
-            flag, size = _PREFIX.unpack_from(buffer)
-            if size > self._limit_bytes:
-                raise self._too_large(size)
-            if len(buffer) < 5 + size:
-                return
-            message = bytes(memoryview(buffer)[5 : 5 + size])
-            del buffer[: 5 + size]
-            yield self._inflate(message) if flag else message
-
-    @property
-    def partial(self) -> bool:
-        """True while a message has begun and not ended."""
-        return bool(self._buffer)
-
-    def _inflate(self, message: bytes) -> bytes:
-        if not self._gzip:
-            raise RpcError(Code.INTERNAL, "a compressed message without a known grpc-encoding")
-        inflater = zlib.decompressobj(wbits=31)
-        try:
-            plain = inflater.decompress(message, self._limit_bytes + 1)
-        except zlib.error as error:
-            raise RpcError(Code.INTERNAL, f"bad gzip message: {error}") from None
-        if len(plain) > self._limit_bytes:
-            raise self._too_large(len(plain))
-        return plain
-
-    def _too_large(self, size: int) -> RpcError:
-        text = f"received message larger than max ({size} vs. {self._limit_bytes})"
-        return RpcError(Code.RESOURCE_EXHAUSTED, text)

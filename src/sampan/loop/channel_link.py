@@ -51,6 +51,7 @@ class Link(asyncio.Protocol):
         )
         self.connection.on_settings = self._on_settings
         self.connection.on_goaway = self._on_goaway
+        self.connection.on_ping_ack = self._on_ping_ack
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.usable = True
@@ -217,6 +218,11 @@ class Link(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for _, call in waiting:
             call.fail(NotProcessedError(reason))
+
+    def _on_ping_ack(self, payload: bytes) -> None:
+        if self._timer is not None and self._keepalive.time_s is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._keepalive.time_s, self._tick)
 
     def _tick(self) -> None:
         """Ping a silent server that owes us something, give one up that does not answer."""
