@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from http import HTTPStatus
 
 from sampan.base.log import Logger
-from sampan.store.api.gateway_call import LocalStreamCall, LocalUnaryCall
+from sampan.loop.rpc_stats import MethodStats, RpcStats
+from sampan.store.api.gateway_call import LocalCall, LocalStreamCall, LocalUnaryCall
 from sampan.store.api.gateway_routes import ROUTES, Route
+from sampan.wire.grpc.metadata import parse_timeout_s
 from sampan.wire.grpc.service import (
     HttpRequest,
     HttpResponse,
@@ -60,16 +61,15 @@ _HEADERS = (
 )
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _METADATA_PREFIX = "grpc-metadata-"
-_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
-_TIMEOUT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 class Gateway:
     """Serves the paths of `ROUTES` from a table of methods; use as an HttpHandler."""
 
-    def __init__(self, methods: MethodTable, log: Logger) -> None:
+    def __init__(self, methods: MethodTable, log: Logger, stats: RpcStats | None = None) -> None:
         self._methods = methods
         self._log = log
+        self._stats = RpcStats() if stats is None else stats
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer one request; never raises for a wrong one."""
@@ -93,6 +93,7 @@ class Gateway:
         metadata, timeout_s = _metadata(request)
         peer = Peer(request.peer.address)
         call = LocalUnaryCall(route.full_name, metadata=metadata, peer=peer, timeout_s=timeout_s)
+        self._count(route, call)
         try:
             method.handler(call, body)
         except RpcError as error:
@@ -116,6 +117,8 @@ class Gateway:
             peer=Peer(request.peer.address),
             timeout_s=timeout_s,
         )
+        stats = self._count(route, call)
+        stats.count_received(len(bodies))
         task = asyncio.create_task(self._serve(route, method, call))
         call.on_done(task.cancel)
         try:
@@ -125,7 +128,19 @@ class Gateway:
         except asyncio.CancelledError:
             call.cancel()
             raise
-        return HttpResponse(200, _HEADERS, _Lines(route, call, first))
+        return HttpResponse(200, _HEADERS, _Lines(route, call, stats, first))
+
+    def _count(self, route: Route, call: LocalCall) -> MethodStats:
+        """Count the call where those that come by gRPC are counted."""
+        stats = self._stats.method(route.full_name, route.streaming)
+        stats.started += 1
+
+        def ended() -> None:
+            code = Code.OK if call.error is None else call.error.code
+            stats.handled[code] += 1
+
+        call.on_done(ended)
+        return stats
 
     async def _serve(self, route: Route, method: StreamMethod, call: LocalStreamCall) -> None:
         handler: Awaitable[None] = method.handler(call)
@@ -174,10 +189,11 @@ def _metadata(request: HttpRequest) -> tuple[Metadata, float | None]:
             pairs.append((name, value))
             pairs.append(("token", value))
         elif name == "grpc-timeout":
-            match = _TIMEOUT.fullmatch(value)
-            if match is None:
-                raise RpcError(Code.INVALID_ARGUMENT, f"invalid grpc-timeout: {value}")
-            timeout_s = int(match[1]) * _TIMEOUT_S[match[2]]
+            try:
+                timeout_s = parse_timeout_s(value)
+            except RpcError:
+                message = f"invalid grpc-timeout: {value}"
+                raise RpcError(Code.INVALID_ARGUMENT, message) from None
         elif name.startswith(_METADATA_PREFIX) and len(name) > len(_METADATA_PREFIX):
             pairs.append((name.removeprefix(_METADATA_PREFIX), value))
     return pairs, timeout_s
@@ -186,8 +202,11 @@ def _metadata(request: HttpRequest) -> tuple[Metadata, float | None]:
 class _Lines:
     """The responses of a stream as lines; `aclose` ends the call when the client has gone."""
 
-    def __init__(self, route: Route, call: LocalStreamCall, first: bytes | None) -> None:
+    def __init__(
+        self, route: Route, call: LocalStreamCall, stats: MethodStats, first: bytes | None
+    ) -> None:
         self._route = route
+        self._stats = stats
         self._call = call
         self._message = first
         self._started = False
@@ -211,6 +230,7 @@ class _Lines:
         self._started = True
         if self._message is None:
             raise StopAsyncIteration
+        self._stats.count_sent()
         message = self._route.response.FromString(self._message)
         return b'{"result":' + dumps(message) + b"}\n"
 
