@@ -61,7 +61,7 @@ class ServerCall(Protocol):
 
     @property
     def done(self) -> bool:
-        """True once answered, failed, cancelled by the client, past its deadline or disconnected."""
+        """True once answered, failed, cancelled, past its deadline or disconnected."""
         ...
 
     def fail(self, code: Code, message: str, metadata: Metadata = ()) -> None:
@@ -113,7 +113,7 @@ class StreamCall(ServerCall, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
-    """`handler(call, request)` runs on the loop and must not block; RpcError raised by it is sent."""
+    """`handler(call, request)` runs on the loop, must not block; an RpcError it raises is sent."""
 
     handler: Callable[[UnaryCall, bytes], None]
 
@@ -137,7 +137,7 @@ MethodTable = Mapping[str, UnaryMethod | StreamMethod]
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A plain HTTP request on the same port; `path` carries the query string, names are lower case."""
+    """A plain HTTP request on the same port; `path` has the query, names are lower case."""
 
     method: str
     path: str

@@ -101,6 +101,16 @@ class Connection(Intake):
         """True while a frame, a header block or the preface has begun and not ended."""
         return bool(self._rest or self._partial is not None or not self._started)
 
+    @property
+    def started(self) -> bool:
+        """True once the peer's preface and first SETTINGS are here."""
+        return self._started
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """A value that changes with every complete frame."""
+        return (self.last_stream_id, self._frames)
+
     def _match_preface(self, data: bytes) -> bytes:
         size = min(len(data), len(self._preface))
         if data[:size] != self._preface[:size]:
@@ -156,6 +166,7 @@ class Connection(Intake):
         return position
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        self._frames += 1
         if self._partial is not None and (kind != CONTINUATION or stream_id != self._partial[0]):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "header block interrupted")
         if not self._started:

@@ -73,6 +73,7 @@ class Intake(Sender):
         # A header block in progress: stream, flags of its HEADERS, bytes so far.
         self._partial: tuple[int, int, bytearray] | None = None
         self._started = False
+        self._frames = 0
         # True while the short way of `Connection` may be taken.
         self._plain = False
         self._ping_mark = (-2, 0)
