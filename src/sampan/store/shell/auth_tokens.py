@@ -73,7 +73,8 @@ class SimpleTokens:
         # By deadline: every token lives equally long, and a used one goes to the end.
         self._tokens: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """Return how many tokens are good now."""
         self._expire()
         return len(self._tokens)
 
