@@ -1,0 +1,285 @@
+"""The log of a single member: an entry is committed as soon as it is durable here.
+
+One flush per turn of the event loop takes everything proposed in it as one batch (group commit).
+On a fast disk and for a small batch the flush runs inline, as waking a thread would cost more than
+the flush itself; otherwise a worker thread does it, and what arrives meanwhile is the next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Final, Protocol
+
+from sampan.store.core.log import LogSink
+from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
+from sampan.store.shell.wal_writer import Wal
+
+__all__ = ["LogClosedError", "LogReports", "MemoryLog", "SingleLog"]
+
+INLINE_LATENCY_S: Final = 0.001
+"""A flush runs inline while it takes less than this on average."""
+
+INLINE_ENTRIES: Final = 160
+"""A batch with more entries than this is flushed in the worker thread."""
+
+SMOOTHING: Final = 0.1
+SPARE_RETRY_S: Final = 5.0
+
+_Batch = tuple[int, list[bytes], list[object]]
+
+
+class LogClosedError(WalError):
+    """The log is closing; the entry is not in it."""
+
+
+class LogReports(Protocol):
+    """What the owner of the log wants to hear, always on the event loop."""
+
+    def no_space(self, error: NoSpaceError) -> None:
+        """Disk space ran out or is about to; comes again as long as it lasts."""
+
+    def log_failed(self, error: Exception) -> None:
+        """The log takes nothing more; only a restart helps."""
+
+
+class SingleLog:
+    """A `Log` over a write-ahead log, for the running event loop.
+
+    `sink` gets the entries; `reports` hears of a full or broken disk. Call `replay` once before
+    the first `propose`, and `close` at the end.
+    """
+
+    def __init__(self, wal: Wal, sink: LogSink, reports: LogReports, *, term: int = 1) -> None:
+        self.term = max(term, wal.last_term, 1)
+        self._wal = wal
+        self._sink = sink
+        self._reports = reports
+        self._loop = asyncio.get_running_loop()
+        self._entries: list[bytes] = []
+        self._contexts: list[object] = []
+        self._durable_index = wal.last_index
+        self._in_flight = 0
+        self._scheduled = False
+        self._latency_s = INLINE_LATENCY_S / 2
+        self._spare_after_s = 0.0
+        self._refusal: WalError | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._worker: threading.Thread | None = None
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry proposed so far."""
+        return self._durable_index + self._in_flight + len(self._entries)
+
+    @property
+    def pending(self) -> int:
+        """How many proposed entries are not applied yet."""
+        return self._in_flight + len(self._entries)
+
+    def replay(self, after_index: int) -> int:
+        """Apply everything behind `after_index` to the sink; return how many entries it were."""
+        count = 0
+        for first_index, entries in self._wal.replay(after_index):
+            self._sink.apply(first_index, entries, [None] * len(entries))
+            count += len(entries)
+        return count
+
+    def propose(self, entry: bytes, context: object) -> None:
+        """Append the entry to the next batch; the sink hears of it from the loop."""
+        self._entries.append(entry)
+        self._contexts.append(context)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def read_barrier(self, ready: Callable[[], None]) -> None:
+        """Call `ready` at once: an entry is acknowledged only after it is applied."""
+        ready()
+
+    def release(self, index: int) -> None:
+        """Let segments go whose entries are all at or before `index`, soon."""
+        self._run(lambda: self._wal.release(index))
+
+    async def close(self) -> None:
+        """Flush what was proposed, refuse what comes after, and close the files."""
+        if self._scheduled and self._refusal is None:
+            self._drained = self._loop.create_future()
+            await self._drained
+        self._refusal = self._refusal or LogClosedError("the server is stopping")
+        if self._worker is not None:
+            self._jobs.put(None)
+            self._worker.join()
+        self._wal.close()
+
+    def _flush(self) -> None:
+        """Write what has collected as one batch."""
+        entries, contexts = self._entries, self._contexts
+        self._entries, self._contexts = [], []
+        if self._refusal is not None:
+            self._scheduled = False
+            self._sink.rejected(contexts, self._refusal)
+            self._check_drained()
+            return
+        batch = (self._durable_index + 1, entries, contexts)
+        if self._inline(len(entries)):
+            self._scheduled = False
+            error = self._write(batch)
+            self._durable_index = self._wal.last_index
+            self._settle(batch, self._durable_index, error)
+            self._check_drained()
+        else:
+            self._in_flight = len(entries)
+            self._run(lambda: self._write_in_worker(batch))
+
+    def _inline(self, count: int) -> bool:
+        return count <= INLINE_ENTRIES and self._latency_s <= INLINE_LATENCY_S
+
+    def _write(self, batch: _Batch) -> WalError | None:
+        first_index, entries, _ = batch
+        started_s = perf_counter()
+        try:
+            self._wal.append(self.term, first_index, entries)
+        except WalError as error:
+            return error
+        self._latency_s += SMOOTHING * (perf_counter() - started_s - self._latency_s)
+        return None
+
+    def _write_in_worker(self, batch: _Batch) -> None:
+        error = self._write(batch)
+        self._loop.call_soon_threadsafe(self._written, batch, self._wal.last_index, error)
+
+    def _written(self, batch: _Batch, durable_index: int, error: WalError | None) -> None:
+        """Take a batch back from the worker; the next one is on its way before this is applied."""
+        self._in_flight = 0
+        self._durable_index = durable_index
+        if not self._entries:
+            self._scheduled = False
+        elif error is not None or self._inline(len(self._entries)):
+            self._loop.call_soon(self._flush)
+        else:
+            self._flush()
+        self._settle(batch, durable_index, error)
+        self._check_drained()
+
+    def _settle(self, batch: _Batch, durable_index: int, error: WalError | None) -> None:
+        """Hand the durable part of a batch to the sink, and the rest back."""
+        first_index, entries, contexts = batch
+        if error is None:
+            self._apply(first_index, entries, contexts)
+            if self._wal.wants_spare:
+                self._prepare_spare()
+            return
+        durable = 0
+        if isinstance(error, NoSpaceError):
+            durable = durable_index + 1 - first_index
+            self._reports.no_space(error)
+        else:
+            self._refuse(error)
+        if durable > 0:
+            self._apply(first_index, entries[:durable], contexts[:durable])
+        self._sink.rejected(contexts[durable:], error)
+
+    def _apply(self, first_index: int, entries: list[bytes], contexts: list[object]) -> None:
+        try:
+            self._sink.apply(first_index, entries, contexts)
+        except BaseException as error:
+            # The state machine may be half way through the batch: only a replay can put that right.
+            self._refuse(WalFailedError(f"applying log entries from {first_index} on: {error!r}"))
+            raise
+
+    def _refuse(self, error: WalError) -> None:
+        if self._refusal is None:
+            self._refusal = error
+            self._reports.log_failed(error)
+
+    def _check_drained(self) -> None:
+        if self._drained is not None and not self._scheduled and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _prepare_spare(self) -> None:
+        now_s = perf_counter()
+        if now_s < self._spare_after_s:
+            return
+        self._spare_after_s = now_s + SPARE_RETRY_S
+        self._run(self._prepare_spare_in_worker)
+
+    def _prepare_spare_in_worker(self) -> None:
+        try:
+            self._wal.prepare_spare()
+        except NoSpaceError as error:
+            self._loop.call_soon_threadsafe(self._reports.no_space, error)
+
+    def _run(self, job: Callable[[], None]) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="wal", daemon=True)
+            self._worker.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class MemoryLog:
+    """A `Log` that keeps nothing: entries are applied on the next turn of the loop."""
+
+    term = 1
+
+    def __init__(self, sink: LogSink, *, applied_index: int = 0) -> None:
+        self._sink = sink
+        self._applied = applied_index
+        self._loop = asyncio.get_running_loop()
+        self._entries: list[bytes] = []
+        self._contexts: list[object] = []
+        self._closed = False
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry proposed so far."""
+        return self._applied + len(self._entries)
+
+    @property
+    def pending(self) -> int:
+        """How many proposed entries are not applied yet."""
+        return len(self._entries)
+
+    def replay(self, after_index: int) -> int:
+        """Return 0: there is nothing to replay."""
+        return 0
+
+    def propose(self, entry: bytes, context: object) -> None:
+        """Append the entry to the batch that is applied on the next turn of the loop."""
+        if not self._entries:
+            self._loop.call_soon(self._flush)
+        self._entries.append(entry)
+        self._contexts.append(context)
+
+    def read_barrier(self, ready: Callable[[], None]) -> None:
+        """Call `ready` at once: an entry is acknowledged only after it is applied."""
+        ready()
+
+    def release(self, index: int) -> None:
+        """Do nothing: no entry is kept."""
+
+    async def close(self) -> None:
+        """Apply what was proposed, refuse what comes after."""
+        if self._entries:
+            self._flush()
+        self._closed = True
+
+    def _flush(self) -> None:
+        if not self._entries:
+            return
+        entries, contexts = self._entries, self._contexts
+        self._entries, self._contexts = [], []
+        if self._closed:
+            self._sink.rejected(contexts, LogClosedError("the server is stopping"))
+            return
+        first_index = self._applied + 1
+        self._applied += len(entries)
+        self._sink.apply(first_index, entries, contexts)
