@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Build the clients that Debian does not package, at pinned versions, into .tools/bin.
+# A tool that is already there is kept. Needs Go; .ci/run sees to that.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+bin=$root/.tools/bin
+etcd_version=v3.6.5
+
+mkdir -p "$bin"
+export CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-mod=mod GOTOOLCHAIN=auto
+
+# Go before 1.21 cannot fetch the newer Go that a tool asks for by itself.
+if ! go version | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])'; then
+    go install golang.org/dl/go1.24.6@latest
+    "$bin/go1.24.6" download
+    PATH=$("$bin/go1.24.6" env GOROOT)/bin:$PATH
+fi
+
+install_tool() { # name, package@version
+    [ -x "$bin/$1" ] || { echo "tools: building $1"; go install "$2"; }
+}
+
+build_etcd() { # name, package
+    [ -x "$bin/$1" ] && return
+    echo "tools: building $1 $etcd_version"
+    local work
+    work=$(mktemp -d)
+    (
+        cd "$work"
+        go mod init tools >/dev/null 2>&1
+        go get "$2@$etcd_version"
+        go build -o "$bin/$1" "$2"
+    )
+    rm -rf "$work"
+}
+
+install_tool h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+install_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+build_etcd etcdctl36 go.etcd.io/etcd/etcdctl/v3
+build_etcd etcd36 go.etcd.io/etcd/server/v3
