@@ -284,7 +284,7 @@ def test_the_root_role_shows_as_everything(store: Store) -> None:
 # -- permissions
 
 
-def test_permissions_are_sorted_by_range_and_replaced_in_place(store: Store) -> None:
+def test_permissions_are_sorted_by_key_and_replaced_in_place(store: Store) -> None:
     store.role("r")
     for request in (
         grant_permission("r", b"b"),
@@ -294,8 +294,8 @@ def test_permissions_are_sorted_by_range_and_replaced_in_place(store: Store) -> 
     ):
         store.do(Kind.AUTH_ROLE_GRANT_PERMISSION, request)
     assert store.perms_of("r") == [
-        (b"a", b"", Permission.READWRITE),
         (b"a", b"c", Permission.READWRITE),
+        (b"a", b"", Permission.READWRITE),
         (b"b", b"", Permission.READ),
     ]
 

@@ -296,10 +296,15 @@ class AuthStore:
         if not is_valid_range(perm.key, perm.range_end):
             raise errors.INVALID_AUTH_MANAGEMENT()
         role = self._existing_role(request.name)
-        others = [p for p in role.keyPermission if not _same_range(p, perm)]
-        others.append(perm)
-        others.sort(key=lambda p: (p.key, p.range_end))
-        self._put_role(Role(name=role.name, keyPermission=others))
+        for known in role.keyPermission:
+            if _same_range(known, perm):
+                known.permType = perm.permType
+                break
+        else:
+            # By key alone, what was granted earlier first: the order clients are shown.
+            perms = sorted([*role.keyPermission, perm], key=lambda p: p.key)
+            role = Role(name=role.name, keyPermission=perms)
+        self._put_role(role)
         self._changed()
         return rpc.AuthRoleGrantPermissionResponse()
 
