@@ -50,6 +50,8 @@ class RpcCall(Stream):
         self.stream_id = stream_id
         self.head = head
         self.send_window = link.peer_stream_window
+        if head.content_length is not None:
+            self.declared_bytes = head.content_length
         self.host = host
         self.route = route
         route.stats.started += 1

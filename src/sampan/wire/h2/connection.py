@@ -2,8 +2,9 @@
 
 `Connection.receive` parses whole frames out of what has arrived and never raises for anything a
 peer sends: a broken rule ends the stream (RST_STREAM) or the connection (GOAWAY, then `dead`).
-The common case, a small request whose HEADERS and DATA came in one piece, takes a short way of its
-own; everything else goes through the frame handlers in `intake.py`.
+The common case takes a short way of its own: a HEADERS frame with a known block opens a stream that
+is told nothing yet, and when its DATA, whole, comes out of the same read, it gets the request in
+one call. Everything else goes through the frame handlers in `intake.py`.
 
     connection = Connection(limits, accept=make_stream, wake=schedule_flush, clock=loop.time)
     connection.start()
@@ -91,8 +92,11 @@ class Connection(Intake):
                 data = self._match_preface(data)
             position = self._parse(data)
         except ConnectionFault as fault:
+            self._fresh.clear()
             self.abort(fault.code, fault.reason)
             return
+        if self._fresh:
+            self._begin_fresh()
         if position < len(data):
             self._rest = data[position:]
 
@@ -121,44 +125,47 @@ class Connection(Intake):
     def _parse(self, data: bytes) -> int:
         """Handle every whole frame in `data`; return where the first incomplete one starts."""
         position, end = 0, len(data)
-        streams, memo = self.streams, self._decoder.memo
+        streams, fresh, known = self.streams, self._fresh, self._decoder.memo.get
         while end - position >= 9:
             word, flags, stream_id = _FRAME(data, position)
-            length = word >> 8
             start = position + 9
+            length = word >> 8
             stop = start + length
             if length > MIN_MAX_FRAME_BYTES:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
-            # HEADERS(END_HEADERS) and DATA(END_STREAM) of a new stream, both here, block known.
-            if (word & 0xFF) << 8 | flags == _HEADERS_WHOLE and end - stop >= 9 and self._plain:
-                word2, flags2, stream_id2 = _FRAME(data, stop)
-                length2 = word2 >> 8
-                start2 = stop + 9
-                stop2 = start2 + length2
-                if (
-                    stream_id2 == stream_id
-                    and (word2 & 0xFF) << 8 | flags2 == _DATA_LAST
-                    and stop2 <= end
-                    and stream_id == self.last_stream_id + 2
-                    and length2 <= MIN_MAX_FRAME_BYTES
-                    and length2 <= self._recv_window
-                    and len(streams) < self.stream_limit
-                ):
-                    head = memo.get(data[start:stop])
-                    if head is not None and head.kind is _REQUEST and head.content_length is None:
-                        self.last_stream_id = stream_id
-                        self._recv_window -= length2
-                        if self._recv_window < self._recv_low:
-                            self._credit_connection()
-                        stream = self._accept(self, stream_id, head)
-                        stream.remote_done = True
-                        streams[stream_id] = stream
-                        stream.on_request(data[start2:stop2])
-                        position = stop2
-                        continue
-            if stop > end or self.dead:
+            if stop > end:
                 break
             position = stop
+            if self._plain:
+                what = (word & 0xFF) << 8 | flags
+                if what == _DATA_LAST:
+                    # The whole body of a request whose headers came just before.
+                    stream = streams.get(stream_id)
+                    if (
+                        stream is not None
+                        and not stream.head_received
+                        and length <= self._recv_window
+                        and ((declared := stream.declared_bytes) is None or declared == length)
+                    ):
+                        self._recv_window -= length
+                        if self._recv_window < self._recv_low:
+                            self._credit_connection()
+                        stream.head_received = stream.remote_done = True
+                        stream.on_request(data[start:stop])
+                        continue
+                elif (
+                    what == _HEADERS_WHOLE
+                    and stream_id == self.last_stream_id + 2
+                    and len(streams) < self.stream_limit
+                ):
+                    head = known(data[start:stop])
+                    if head is not None and head.kind is _REQUEST:
+                        self.last_stream_id = stream_id
+                        stream = streams[stream_id] = self._accept(self, stream_id, head)
+                        fresh.append(stream)
+                        continue
+            if self.dead:
+                break
             try:
                 self._frame(word & 0xFF, flags, stream_id & MAX_STREAM_ID, data[start:stop])
             except StreamFault as fault:

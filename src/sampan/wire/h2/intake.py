@@ -76,6 +76,8 @@ class Intake(Sender):
         self._frames = 0
         # True while the short way of `Connection` may be taken.
         self._plain = False
+        # Streams opened on the short way whose `on_head` waits for the end of the read.
+        self._fresh: list[Stream] = []
         self._ping_mark = (-2, 0)
         self._handlers: tuple[Callable[[int, int, bytes], None], ...] = (
             self._on_data,
@@ -121,6 +123,18 @@ class Intake(Sender):
         else:
             self.write(frames.reset(stream_id, code))
             self.remember_reset(stream_id)
+
+    def _begin(self, stream: Stream) -> None:
+        """Tell a stream of its request's headers, its body being still to come."""
+        stream.head_received = True
+        stream.recv_window = self.limits.stream_window_bytes
+        stream.on_head(False)
+
+    def _begin_fresh(self) -> None:
+        fresh, self._fresh[:] = self._fresh[:], ()
+        for stream in fresh:
+            if not stream.head_received and not stream.local_done:
+                self._begin(stream)
 
     def spend(self, what: str, tokens: float = 1.0) -> None:
         """Charge the peer for a frame that makes work; raises ConnectionFault when it overdoes."""
@@ -171,7 +185,11 @@ class Intake(Sender):
         if stream.remote_done:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
         if not stream.head_received:
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
+            if not self.server:
+                raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
+            self._begin(stream)
+            if stream.local_done:
+                return
         stream.recv_window -= size
         if stream.recv_window < 0:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "stream window exceeded")
@@ -189,7 +207,7 @@ class Intake(Sender):
 
     def _check_length(self, stream: Stream, end_stream: bool) -> None:
         """Hold a declared content-length against what has arrived (RFC 9113 section 8.1.1)."""
-        declared = stream.head.content_length if stream.head is not None else None
+        declared = stream.declared_bytes
         if declared is None or self._bodiless(stream):
             return
         received = stream.received_bytes
@@ -255,6 +273,8 @@ class Intake(Sender):
             return
         if stream.remote_done:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+        if self.server and not stream.head_received:
+            self._begin(stream)
         if stream.head_received:
             if head.kind is not Kind.TRAILERS or not end_stream:
                 raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "bad trailers")
@@ -281,6 +301,7 @@ class Intake(Sender):
             self.spend("informational responses")
             return
         stream.head = head
+        stream.declared_bytes = head.content_length
         stream.head_received = True
         stream.remote_done = end_stream
         stream.on_head(end_stream)
@@ -341,6 +362,8 @@ class Intake(Sender):
             self.spend("RST_STREAM")
         if stream is None:
             return
+        if self.server and not stream.head_received:
+            self._begin(stream)
         number = _WORD(payload)[0]
         code = ErrorCode(number) if number <= 0xD else ErrorCode.INTERNAL_ERROR
         self.forget(stream)

@@ -34,6 +34,7 @@ class Stream:
     remote_done = False
     local_done = False
     head_received = False
+    declared_bytes: int | None = None  # the peer's content-length
     received_bytes = 0
     recv_window = 0
     queued_bytes = 0
@@ -46,6 +47,8 @@ class Stream:
         self.stream_id = stream_id
         self.head = head
         self.send_window = link.peer_stream_window
+        if head is not None:
+            self.declared_bytes = head.content_length
 
     def on_request(self, body: bytes) -> None:
         """Take a complete request (server role)."""
