@@ -10,98 +10,15 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from tests.store.echo_service import EchoService
 
 from sampan.base.log import Logger
 from sampan.store.api.gateway import Gateway
 from sampan.store.api.gateway_routes import ROUTES, SERVICE_FILES
-from sampan.store.pb import rpc_pb2 as pb
-from sampan.wire.grpc.service import (
-    HttpRequest,
-    HttpResponse,
-    MethodTable,
-    Peer,
-    StreamCall,
-    StreamMethod,
-    UnaryCall,
-    UnaryMethod,
-)
-from sampan.wire.grpc.status import Code, RpcError
+from sampan.wire.grpc.service import HttpRequest, HttpResponse, Peer
+from sampan.wire.grpc.status import Code
 
 KEY = base64.b64encode(b"foo").decode()
-
-
-class EchoService:
-    """Answers a range with what was asked, and records what the calls looked like."""
-
-    def __init__(self) -> None:
-        self.metadata: list[tuple[str, str | bytes]] = []
-        self.common_name: str | None = "unset"
-        self.timeout_s: float | None = None
-        self.ended = asyncio.Event()
-        self.snapshot_chunks_sent = 0
-
-    def methods(self) -> MethodTable:
-        return {
-            "/etcdserverpb.KV/Range": UnaryMethod(self.range),
-            "/etcdserverpb.KV/Put": UnaryMethod(self.put),
-            "/etcdserverpb.KV/Compact": UnaryMethod(self.crash),
-            "/etcdserverpb.KV/DeleteRange": UnaryMethod(self.never),
-            "/etcdserverpb.Watch/Watch": StreamMethod(self.watch),
-            "/etcdserverpb.Lease/LeaseKeepAlive": StreamMethod(self.keep_alive),
-            "/etcdserverpb.Maintenance/Snapshot": StreamMethod(
-                self.snapshot, client_streaming=False
-            ),
-        }
-
-    def range(self, call: UnaryCall, body: bytes) -> None:
-        self.metadata = list(call.metadata)
-        self.common_name = call.peer.common_name
-        self.timeout_s = call.timeout_s
-        request = pb.RangeRequest.FromString(body)
-        if not request.key:
-            raise RpcError(Code.INVALID_ARGUMENT, "etcdserver: key is not provided")
-        response = pb.RangeResponse(count=request.limit)
-        response.header.revision = 2**62
-        response.kvs.add(key=request.key, value=request.range_end, mod_revision=7)
-        call.reply(response.SerializeToString())
-
-    def put(self, call: UnaryCall, body: bytes) -> None:
-        request = pb.PutRequest.FromString(body)
-        code = Code(request.lease)
-        loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: call.fail(code, request.value.decode()))
-
-    def crash(self, call: UnaryCall, body: bytes) -> None:
-        raise ZeroDivisionError("oops")
-
-    def never(self, call: UnaryCall, body: bytes) -> None:
-        call.on_done(self.ended.set)
-
-    async def watch(self, call: StreamCall) -> None:
-        try:
-            async for body in call:
-                request = pb.WatchRequest.FromString(body)
-                if request.HasField("cancel_request"):
-                    raise RpcError(Code.UNAVAILABLE, "etcdserver: no leader")
-                response = pb.WatchResponse(watch_id=request.create_request.watch_id, created=True)
-                call.send(response.SerializeToString())
-        finally:
-            self.ended.set()
-
-    async def keep_alive(self, call: StreamCall) -> None:
-        async for body in call:
-            request = pb.LeaseKeepAliveRequest.FromString(body)
-            if request.ID < 0:
-                raise RpcError(Code.NOT_FOUND, "etcdserver: requested lease not found")
-            call.send(pb.LeaseKeepAliveResponse(ID=request.ID, TTL=5).SerializeToString())
-
-    async def snapshot(self, call: StreamCall) -> None:
-        for i in range(100):
-            call.send(
-                pb.SnapshotResponse(remaining_bytes=100 - i, blob=bytes(32768)).SerializeToString()
-            )
-            self.snapshot_chunks_sent += 1
-            await call.drain()
 
 
 def request(

@@ -104,7 +104,7 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer ended its side; HTTP/2 has no use for half a connection."""
-        return isinstance(self._speaker, Http1Server) and self._speaker.calls > 0
+        return isinstance(self._speaker, Http1Server) and self._speaker.half_closed()
 
     def pause_writing(self) -> None:
         """The socket is full."""

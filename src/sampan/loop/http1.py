@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 import h11
 
+from sampan.loop.http_body import close_body
 from sampan.loop.rpc_stats import RpcStats
 from sampan.loop.server_limits import ServerLimits
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse, Peer
@@ -16,7 +18,7 @@ __all__ = ["Http1Server"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEADER_BYTES = 64 * 1024
-_REASONS = {400: b"Bad Request", 413: b"Content Too Large", 431: b"Headers Too Large"}
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Http1Server:
@@ -44,6 +46,8 @@ class Http1Server:
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
         self._ending = False
+        self._half_closed = False
+        self._streaming = False
         self._served = 0
         self._since_s = loop.time()
         self._stalled_s: float | None = None
@@ -111,7 +115,7 @@ class Http1Server:
             except Exception:
                 _LOG.exception("%s %s failed", request.method, request.path)
                 response = HttpResponse(500)
-            await self._send(response)
+            await self._send(response, head=request.method == "HEAD")
         except (h11.LocalProtocolError, UnicodeError):
             _LOG.exception("%s %s: invalid response", request.method, request.path)
             self._transport.close()
@@ -121,7 +125,7 @@ class Http1Server:
         else:
             self._next()
 
-    async def _send(self, response: HttpResponse) -> None:
+    async def _send(self, response: HttpResponse, *, head: bool) -> None:
         headers = [(n.encode("ascii"), v.encode("latin-1")) for n, v in response.headers]
         body = response.body
         if isinstance(body, bytes) and all(
@@ -130,9 +134,10 @@ class Http1Server:
             headers.append((b"content-length", b"%d" % len(body)))
         if self._ending:
             headers.append((b"connection", b"close"))
-        self._write(h11.Response(status_code=response.status, headers=headers))
+        reason = _REASONS.get(response.status, b"")
+        self._write(h11.Response(status_code=response.status, headers=headers, reason=reason))
         if isinstance(body, bytes):
-            if body:
+            if body and not head:
                 self._write(h11.Data(data=body))
         else:
             await self._send_pieces(body)
@@ -140,12 +145,20 @@ class Http1Server:
         await self._drain()
 
     async def _send_pieces(self, body: AsyncIterator[bytes]) -> None:
-        async for piece in body:
-            if self._transport.is_closing():
+        try:
+            if self._half_closed:
+                self._transport.close()
                 return
-            if piece:
-                self._write(h11.Data(data=piece))
-            await self._drain()
+            self._streaming = True
+            async for piece in body:
+                if self._transport.is_closing():
+                    return
+                if piece:
+                    self._write(h11.Data(data=piece))
+                await self._drain()
+        finally:
+            self._streaming = False
+            await close_body(body)
 
     async def _drain(self) -> None:
         while self._paused and not self._transport.is_closing():
@@ -195,6 +208,15 @@ class Http1Server:
         self._stalled_s = None
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+
+    def half_closed(self) -> bool:
+        """The client has ended its side. Return whether it can still want what is being answered.
+
+        A client may send its request, end its side and read the answer. One that follows a stream
+        has no other way to say that it left.
+        """
+        self._half_closed = True
+        return self._task is not None and not self._streaming
 
     def lost(self) -> None:
         """The socket is gone."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+from sampan.loop.http_body import close_body
 from sampan.loop.rpc_call import CallHost
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse
 from sampan.wire.h2.codes import ErrorCode
@@ -128,13 +129,16 @@ class Http2Request(Stream):
         await self._send_pieces(body)
 
     async def _send_pieces(self, body: AsyncIterator[bytes]) -> None:
-        async for piece in body:
-            if self.local_done:
-                return
-            if piece:
-                self.send_data(piece)
-            while self.queued_bytes and not self.local_done:
-                self.wants_drain = True
-                self._drained = self._host.loop.create_future()
-                await self._drained
+        try:
+            async for piece in body:
+                if self.local_done:
+                    return
+                if piece:
+                    self.send_data(piece)
+                while self.queued_bytes and not self.local_done:
+                    self.wants_drain = True
+                    self._drained = self._host.loop.create_future()
+                    await self._drained
+        finally:
+            await close_body(body)
         self.send_data(b"", end_stream=True)
