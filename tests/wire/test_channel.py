@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
-import uvloop
+from tests.wire.h2_peer import run
 
 from sampan.loop.channel import Channel, NotProcessedError
 from sampan.wire.grpc.status import Code, RpcError
@@ -19,15 +19,6 @@ from sampan.wire.grpc.status import Code, RpcError
 pytestmark = pytest.mark.real
 
 Handler = Callable[..., object]
-
-
-def run(main: Awaitable[None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(30):
-            await main
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(bounded())
 
 
 class Peer(grpc.GenericRpcHandler):  # type: ignore[misc]

@@ -3,133 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
+from tests.wire.h2_peer import HEAD, OK, Peer, Request, listening, run
 
 from sampan.loop.channel import Channel, NotProcessedError
 from sampan.wire.grpc.framing import pack
 from sampan.wire.grpc.status import Code, RpcError
 from sampan.wire.h2 import frames
 from sampan.wire.h2.codes import ErrorCode
-from sampan.wire.h2.connection import Connection
-from sampan.wire.h2.headers import Head, encode_headers
-from sampan.wire.h2.intake import Intake
-from sampan.wire.h2.sender import Stream
+from sampan.wire.h2.headers import encode_headers
 from sampan.wire.h2.settings import Limits
-
-HEAD = encode_headers([(":status", "200"), ("content-type", "application/grpc")])
-OK = encode_headers([("grpc-status", "0")])
-
-
-class Request(Stream):
-    """A request as the scripted server sees it."""
-
-    def __init__(self, peer: Peer, link: Intake, stream_id: int, head: Head) -> None:
-        super().__init__(link, stream_id, head)
-        self.peer = peer
-        self.was_reset = asyncio.Event()
-        self.body = b""
-
-    def on_data(self, data: bytes, end_stream: bool) -> None:
-        self.body += data
-        self.credit(len(data))
-        if end_stream:
-            self.peer.script(self)
-
-    def on_reset(self, code: ErrorCode, reason: str) -> None:
-        self.was_reset.set()
-
-    def answer(self, message: bytes = b"ok") -> None:
-        self.send_headers(HEAD)
-        self.send_data(pack(message))
-        self.send_headers(OK, end_stream=True)
-
-
-class Peer:
-    """Listens, runs `script` on every request, and keeps what it has seen."""
-
-    def __init__(self, script: Callable[[Request], None], limits: Limits | None = None) -> None:
-        self.script = script
-        self.limits = limits or Limits()
-        self.sockets: list[PeerSocket] = []
-        self.open_requests: list[Request] = []
-
-
-class PeerSocket(asyncio.Protocol):
-    """One connection of the scripted server."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.deaf = False
-        self.most_streams = 0
-        self.lost = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self.connection = Connection(
-            peer.limits,
-            accept=self.accept,
-            wake=self.wake,
-            clock=loop.time,
-        )
-        peer.sockets.append(self)
-
-    def accept(self, link: Intake, stream_id: int, head: Head) -> Stream:
-        request = Request(self.peer, link, stream_id, head)
-        self.peer.open_requests.append(request)
-        self.most_streams = max(self.most_streams, len(self.connection.streams) + 1)
-        return request
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.connection.start()
-
-    def data_received(self, data: bytes) -> None:
-        if not self.deaf:
-            self.connection.receive(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set()
-
-    def wake(self) -> None:
-        asyncio.get_running_loop().call_soon(self.flush)
-
-    def flush(self) -> None:
-        self.write(self.connection.take_output())
-
-    def write(self, data: bytes) -> None:
-        if data and not self.transport.is_closing():
-            self.transport.write(data)  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        self.flush()
-        self.transport.close()
 
 
 @asynccontextmanager
 async def serving(peer: Peer, **options: object) -> AsyncIterator[Channel]:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: PeerSocket(peer), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    channel = Channel(f"127.0.0.1:{port}", **options)  # type: ignore[arg-type]
-    try:
-        yield channel
-    finally:
-        await channel.close()
-        for socket in peer.sockets:
-            socket.transport.close()
-        server.close()
-        await server.wait_closed()
-
-
-def run(main: Awaitable[None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(30):
-            await main
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(bounded())
+    async with listening(peer) as target:
+        channel = Channel(target, **options)  # type: ignore[arg-type]
+        try:
+            yield channel
+        finally:
+            await channel.close()
 
 
 async def error_of(call: Awaitable[bytes]) -> RpcError:

@@ -1,5 +1,6 @@
 """An async client for etcd v3 stores, ours or the original."""
 
+from sampan.store.client import ops
 from sampan.store.client.admin import Permission
 from sampan.store.client.client import Client
 from sampan.store.client.keys import ALL_KEYS, prefix_end
@@ -43,5 +44,6 @@ __all__ = [
     "TxnResult",
     "Watch",
     "WatchBatch",
+    "ops",
     "prefix_end",
 ]
