@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.store.streaming import Serving, serving
 
+from sampan.store.core.entry import Kind
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.status import Code, RpcError
 
@@ -26,8 +27,12 @@ async def renew(member: Serving, lease_id: int) -> pb.LeaseKeepAliveResponse:
 
 async def apply_due(member: Serving) -> None:
     """Do what the node's timer does."""
-    for kind, body in member.lessor.due():
-        await member.context.execute(kind, body)
+    for lease_id in member.lessor.expired(500):
+        await member.revoke(lease_id)
+    for lease_id, remaining_s in member.lessor.due_checkpoints():
+        checkpoint = pb.LeaseCheckpoint(ID=lease_id, remaining_TTL=remaining_s)
+        request = pb.LeaseCheckpointRequest(checkpoints=[checkpoint])
+        await member.context.execute(Kind.LEASE_CHECKPOINT, request.SerializeToString())
 
 
 @serving

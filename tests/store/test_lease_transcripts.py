@@ -8,10 +8,8 @@ import pytest
 from tests.store import transcript
 from tests.store.buckets import Buckets
 
-from sampan.store.core.entry import Kind
 from sampan.store.core.lease import Lessor
 from sampan.store.core.mvcc import Mvcc
-from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.status import RpcError
 
 FILES = sorted((Path(__file__).parent / "testdata" / "lease").glob("*.txt"))
@@ -67,15 +65,12 @@ class Script:
         """Let time pass and apply what the lessor then proposes."""
         self.now_s += float(seconds)
         lines: list[str] = []
-        for kind, body in self.lessor.due():
-            if kind is Kind.LEASE_REVOKE:
-                lease_id = pb.LeaseRevokeRequest.FromString(body).ID
-                self.lessor.revoke(lease_id, self.mvcc)
-                lines.append(f"lease {lease_id} expired, revision {self.mvcc.revision}")
-                continue
-            for checkpoint in pb.LeaseCheckpointRequest.FromString(body).checkpoints:
-                self.lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL)
-                lines.append(f"lease {checkpoint.ID} checkpoint {checkpoint.remaining_TTL}")
+        for lease_id in self.lessor.expired(500):
+            self.lessor.revoke(lease_id, self.mvcc)
+            lines.append(f"lease {lease_id} expired, revision {self.mvcc.revision}")
+        for lease_id, remaining_s in self.lessor.due_checkpoints():
+            self.lessor.checkpoint(lease_id, remaining_s)
+            lines.append(f"lease {lease_id} checkpoint {remaining_s}")
         return lines
 
     def do_leases(self) -> list[str]:

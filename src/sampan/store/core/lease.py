@@ -20,9 +20,7 @@ from typing import Final, Protocol
 
 from sampan.store.core import errors
 from sampan.store.core.backend import Backend
-from sampan.store.core.entry import Kind
 from sampan.store.pb import lease_pb2
-from sampan.store.pb import rpc_pb2 as pb
 
 __all__ = ["MAX_TTL_S", "REVOKE_RATE", "KeySpace", "Lease", "Lessor"]
 
@@ -273,22 +271,6 @@ class Lessor:
                 due.append((lease.lease_id, remaining_s))
             self._schedule_checkpoint(lease, now_s)
         return due
-
-    def due(self, limit: int = REVOKE_RATE // 2) -> list[tuple[Kind, bytes]]:
-        """Return the entries to propose now: kind and body, for `limit` expired leases at most.
-
-        Called every half second, the limit keeps to the rate of revocations.
-        """
-        entries = [
-            (Kind.LEASE_REVOKE, pb.LeaseRevokeRequest(ID=lease_id).SerializeToString())
-            for lease_id in self.expired(limit)
-        ]
-        if checkpoints := self.due_checkpoints():
-            request = pb.LeaseCheckpointRequest()
-            for lease_id, remaining_s in checkpoints:
-                request.checkpoints.add(ID=lease_id, remaining_TTL=remaining_s)
-            entries.append((Kind.LEASE_CHECKPOINT, request.SerializeToString()))
-        return entries
 
     def next_timer_s(self) -> float:
         """Return the time at which `expired` or `due_checkpoints` may have something; or inf."""
