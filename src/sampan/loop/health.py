@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 
 from sampan.wire.grpc.pb import health_pb2 as pb
 from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, UnaryCall, UnaryMethod
 from sampan.wire.grpc.status import Code, RpcError
 
-__all__ = ["Health"]
+__all__ = ["HealthService"]
 
 _SERVICE = "/grpc.health.v1.Health/"
 _SERVING = pb.HealthCheckResponse.SERVING
@@ -18,18 +20,37 @@ _NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class Health:
-    """The statuses of the services of one server; the empty name is the server as a whole."""
+class HealthService:
+    """The statuses of the services of one server; the empty name is the server as a whole.
+
+    It starts as not serving. After `shut_down` every status stays not serving for good.
+    """
 
     def __init__(self) -> None:
-        self._serving: dict[str, bool] = {"": True}
+        self._serving: dict[str, bool] = {"": False}
+        self._ended = False
         self._watchers: set[asyncio.Event] = set()
 
     def set_serving(self, service: str, serving: bool) -> None:
         """Set the status of `service` and tell its watchers."""
-        self._serving[service] = serving
+        self._serving[service] = serving and not self._ended
         for changed in self._watchers:
             changed.set()
+
+    def set_all_serving(self) -> None:
+        """Set every known service, the empty name included, to serving."""
+        for service in self._serving:
+            self.set_serving(service, True)
+
+    def shut_down(self) -> None:
+        """Set every known service to not serving, whatever is said later."""
+        self._ended = True
+        for service in self._serving:
+            self.set_serving(service, False)
+
+    def descriptors(self) -> Sequence[FileDescriptor]:
+        """Return the files that describe the service, for reflection."""
+        return (pb.DESCRIPTOR,)
 
     def methods(self) -> MethodTable:
         """Return the service's methods for a server."""
