@@ -1,0 +1,184 @@
+"""The data directory: who may use it, whose data it holds and in which format.
+
+<data-dir>/                 0700
+  LOCK                      locked while a server uses the directory; holds its process id
+  format.json               format version, member name, cluster id, member id
+  endpoints.json            the addresses that the running server listens on
+  member/wal/               write-ahead log segments
+  member/snap/db            the backend
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import SampanError
+from sampan.store.core import bolt
+from sampan.store.shell.wal_files import fsync_directory
+
+__all__ = ["FORMAT_VERSION", "DataDir", "DataDirError", "Membership", "read_membership"]
+
+FORMAT_VERSION: Final = 1
+KIND: Final = "sampan-etcd"
+
+
+class DataDirError(SampanError):
+    """The data directory cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Whose data it is. The ids are unsigned 64-bit numbers."""
+
+    name: str
+    cluster_id: int
+    member_id: int
+
+
+class DataDir:
+    """A data directory that this process holds the lock of, until `close`."""
+
+    def __init__(self, path: Path, lock_fd: int, membership: Membership, *, fresh: bool) -> None:
+        self.path = path
+        self.membership = membership
+        self.fresh = fresh
+        self._lock_fd = lock_fd
+
+    @property
+    def wal_path(self) -> Path:
+        """The directory of the write-ahead log."""
+        return self.path / "member" / "wal"
+
+    @property
+    def backend_path(self) -> Path:
+        """The backend's file."""
+        return self.path / "member" / "snap" / "db"
+
+    @classmethod
+    def open(cls, path: Path, membership: Membership) -> DataDir:
+        """Lock the directory for this member, making it if need be.
+
+        Raises DataDirError: in use, of a newer format, of another cluster or member, or an etcd's.
+        """
+        path = path.absolute()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_fd = _lock(path)
+        except OSError as error:
+            raise DataDirError(f"cannot use data directory {path}: {error.strerror}") from error
+        try:
+            found = read_membership(path)
+            if found is None:
+                _refuse_foreign(path)
+                _write_membership(path, membership)
+            else:
+                _check(path, found, membership)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        return cls(path, lock_fd, membership, fresh=found is None)
+
+    def write_endpoints(self, endpoints: Mapping[str, object]) -> Path:
+        """Write `endpoints.json` in one step; returns its path."""
+        return _write_json(self.path / "endpoints.json", endpoints)
+
+    def close(self) -> None:
+        """Take `endpoints.json` away and release the lock."""
+        (self.path / "endpoints.json").unlink(missing_ok=True)
+        os.close(self._lock_fd)
+
+
+def read_membership(path: Path) -> Membership | None:
+    """Return what `format.json` says, None if there is none. Raises DataDirError."""
+    file = path / "format.json"
+    try:
+        content = json.loads(file.read_bytes())
+        version = int(content["format"])
+        if content["kind"] != KIND:
+            raise ValueError(f"kind {content['kind']}")
+        if version > FORMAT_VERSION:
+            raise DataDirError(
+                f"data directory {path} has format {version}, newer than this program's"
+                f" {FORMAT_VERSION}: use the version of Sampan that wrote it, or a newer one"
+            )
+        ids = int(content["cluster_id"], 16), int(content["member_id"], 16)
+        return Membership(str(content["name"]), *ids)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataDirError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataDirError(f"{file} is damaged: {error}") from error
+
+
+def _lock(path: Path) -> int:
+    fd = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(fd, 32).decode("ascii", "replace").strip()
+        os.close(fd)
+        raise DataDirError(
+            f"data directory {path} is in use by process {owner or '(unknown)'}:"
+            " stop that server or use another directory"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise if the directory holds data that is not ours."""
+    backend = path / "member" / "snap" / "db"
+    if not backend.exists():
+        return
+    with open(backend, "rb") as file:
+        if bolt.is_bolt(file.read(bolt.PAGE_BYTES)):
+            raise DataDirError(
+                f"data directory {path} was written by etcd, whose files Sampan does not open."
+                f" Take a snapshot (`etcdctl snapshot save FILE`) or use {backend} itself, and"
+                " import it: `sampan etcd restore FILE --data-dir NEW`"
+            )
+    raise DataDirError(
+        f"data directory {path} has data but no format.json: restore that file, or save what is"
+        " sound with `sampan etcd repair --data-dir X --to Y`"
+    )
+
+
+def _check(path: Path, found: Membership, wanted: Membership) -> None:
+    if found.cluster_id != wanted.cluster_id:
+        raise DataDirError(
+            f"data directory {path} belongs to cluster {found.cluster_id:x}, not to"
+            f" {wanted.cluster_id:x}: use another directory, or the --name,"
+            " --initial-cluster and --initial-cluster-token that it was made with"
+        )
+    if found.member_id != wanted.member_id:
+        raise DataDirError(
+            f"data directory {path} belongs to member {found.member_id:x} ({found.name}), not to"
+            f" {wanted.member_id:x} ({wanted.name}): each member needs a directory of its own"
+        )
+
+
+def _write_membership(path: Path, membership: Membership) -> None:
+    content = asdict(membership)
+    content |= {name: f"{content[name]:x}" for name in ("cluster_id", "member_id")}
+    _write_json(path / "format.json", {"kind": KIND, "format": FORMAT_VERSION, **content})
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> Path:
+    """Write a file so that a reader, also after a crash, sees the old or the new content."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    fsync_directory(path.parent)
+    return path
