@@ -34,7 +34,7 @@ def test_lines_below_the_level_are_dropped() -> None:
     quiet = logger(lines, Level.WARN)
     quiet.debug("no")
     quiet.info("no")
-    quiet.warn("yes")
+    quiet.warning("yes")
     quiet.fatal("yes")
     assert [json.loads(line)["level"] for line in lines] == ["warn", "fatal"]
 

@@ -83,7 +83,7 @@ class Logger:
         """Write what happened in the normal course."""
         self.log(Level.INFO, message, fields)
 
-    def warn(self, message: str, /, **fields: Field) -> None:
+    def warning(self, message: str, /, **fields: Field) -> None:
         """Write what works but should be looked at."""
         self.log(Level.WARN, message, fields)
 

@@ -105,7 +105,7 @@ class HealthRoutes:
             self._counts.success += 1
             return HttpResponse(200, _PLAIN[:1], body.encode())
         self._counts.failures += 1
-        self._log.warn("/health error", output=body, **{"status-code": 503})
+        self._log.warning("/health error", output=body, **{"status-code": 503})
         return text_response(503, body + "\n")
 
     async def _unhealthy(self, excluded: Sequence[str], serializable: bool) -> str:

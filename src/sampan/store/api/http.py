@@ -128,7 +128,7 @@ class ClientHttp(MetricsHttp):
         """Answer one request."""
         if not self._access.host_allowed(request):
             host = _header(request, "host")
-            self._log.warn("rejecting HTTP request from untrusted host", host=host)
+            self._log.warning("rejecting HTTP request from untrusted host", host=host)
             return text_response(421, _UNKNOWN_HOST)
         if request.method == "OPTIONS":
             response = HttpResponse(200)

@@ -155,7 +155,7 @@ class Compactor:
             # OUT_OF_RANGE: somebody else has already compacted beyond; as good as done.
             if error.code is not Code.OUT_OF_RANGE:
                 message = "failed auto compaction"
-                self._log.warn(message, revision=target, error=error.message)
+                self._log.warning(message, revision=target, error=error.message)
                 return
         self._policy.compacted(self._now_s(), target)
         self._log.info("completed auto compaction", revision=target)

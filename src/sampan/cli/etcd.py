@@ -1,0 +1,132 @@
+"""`sampan etcd`: an etcd server, started and ended as etcd is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from sampan import __version__
+from sampan.base.errors import SampanError
+from sampan.base.log import Logger
+from sampan.cli.etcd_config import FlagError, Settings, load
+from sampan.cli.etcd_help import USAGE, help_text
+from sampan.cli.etcd_log import open_log, stderr_log
+from sampan.store.core.version import SERVER_VERSION
+from sampan.store.shell.config import ConfigError, EtcdConfig
+
+__all__ = ["main", "serve"]
+
+_SUBCOMMANDS = {
+    "repair": "sampan.cli.etcd_repair",
+    "soak-watch": "sampan.cli.soak",
+}
+_NOT_YET = ("gateway", "grpc-proxy")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the server, or the subcommand that the first word names, and return the exit code.
+
+    0 after SIGINT or SIGTERM, 1 when the settings or the data are wrong, 2 for a command line that
+    cannot be read.
+    """
+    if arguments and arguments[0] in _SUBCOMMANDS:
+        code: int = import_module(_SUBCOMMANDS[arguments[0]]).main(arguments[1:])
+        return code
+    if arguments and arguments[0] in _NOT_YET:
+        print(f"etcd {arguments[0]} is not supported yet", file=sys.stderr)
+        return 2
+    try:
+        settings = load(arguments, os.environ, _read_file)
+    except FlagError as error:
+        print(f"{error}\n{USAGE}", file=sys.stderr)
+        return 2
+    except ConfigError as error:
+        stderr_log().error("failed to verify flags", error=str(error))
+        return 1
+    if settings.help:
+        print(help_text(), end="")
+        return 0
+    if settings.config is None:
+        print(_version_text(), end="")
+        return 0
+    return _run(settings.config, settings)
+
+
+def _read_file(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _version_text() -> str:
+    system, machine = platform.system().lower(), platform.machine()
+    return (
+        f"etcd Version: {SERVER_VERSION}\n"
+        f"Sampan Version: {__version__}\n"
+        f"Python Version: {platform.python_version()}\n"
+        f"OS/Arch: {system}/{machine}\n"
+    )
+
+
+def _run(config: EtcdConfig, settings: Settings) -> int:
+    from sampan.loop.runner import run
+
+    try:
+        with open_log(config) as log:
+            for message, fields in settings.notes:
+                log.warning(message, **fields)
+            return run(serve(config, log))
+    except ConfigError as error:
+        stderr_log().error("failed to verify flags", error=str(error))
+        return 1
+
+
+async def serve(config: EtcdConfig, log: Logger) -> int:
+    """Serve until SIGINT or SIGTERM and return the exit code."""
+    from sampan.store.api.server import EtcdServer
+
+    ended: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+    _listen_for_signals(ended)
+    log.info(
+        "starting an etcd server",
+        name=config.name,
+        **{
+            "etcd-version": SERVER_VERSION,
+            "sampan-version": __version__,
+            "data-dir": "" if config.memory else config.directory,
+            "memory": config.memory,
+            "listen-client-urls": list(map(str, config.listen_client_urls)),
+            "pid": os.getpid(),
+        },
+    )
+    if config.unsafe_no_fsync and not config.memory:
+        log.warning("--unsafe-no-fsync: what was acknowledged can be lost in a crash")
+    try:
+        server = await EtcdServer.start(config, log)
+    except (SampanError, OSError) as error:
+        log.fatal("failed to start etcd", error=str(error))
+        return 1
+    try:
+        received = await ended
+        log.info("received signal; shutting down", signal=received.name)
+    finally:
+        await server.stop()
+    log.info("closed etcd server", name=config.name)
+    return 0
+
+
+def _listen_for_signals(ended: asyncio.Future[signal.Signals]) -> None:
+    """Let the first SIGINT or SIGTERM end the server in order, and the second at once."""
+    loop = asyncio.get_running_loop()
+
+    def received(number: signal.Signals) -> None:
+        if ended.done():
+            os._exit(128 + number)
+        ended.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, received, number)
