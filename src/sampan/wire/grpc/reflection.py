@@ -17,42 +17,42 @@ from sampan.wire.grpc.pb import reflection_v1_pb2, reflection_v1alpha_pb2
 from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod
 from sampan.wire.grpc.status import Code, RpcError
 
-__all__ = ["reflection_methods"]
+__all__ = ["Reflection"]
+
+_V1 = "grpc.reflection.v1"
+_V1ALPHA = "grpc.reflection.v1alpha"
 
 
-def reflection_methods(*groups: Iterable[FileDescriptor]) -> MethodTable:
-    """Return the methods of both versions, for a server with the services of these files.
+class Reflection:
+    """Answers questions about `services` (full names) and every type in `pool`.
 
-    All files belong to the pool that holds the reflection service itself.
+    Raises KeyError when the pool does not know a service.
     """
-    files = [file for group in groups for file in group]
-    files += (reflection_v1_pb2.DESCRIPTOR, reflection_v1alpha_pb2.DESCRIPTOR)
-    services = {service.full_name for file in files for service in file.services_by_name.values()}
-    reflection = _Reflection(sorted(services), files[-1].pool)
 
-    async def serve_v1(call: StreamCall) -> None:
-        await reflection.serve(call, reflection_v1_pb2)
-
-    async def serve_v1alpha(call: StreamCall) -> None:
-        await reflection.serve(call, reflection_v1alpha_pb2)
-
-    return {
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": StreamMethod(serve_v1),
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": StreamMethod(
-            serve_v1alpha
-        ),
-    }
-
-
-class _Reflection:
-    """Answers questions about `services` (full names) and every type in `pool`."""
-
-    def __init__(self, services: Sequence[str], pool: DescriptorPool) -> None:
-        self._services = services
+    def __init__(self, services: Iterable[str], pool: DescriptorPool) -> None:
         self._pool = pool
+        names = {*services, f"{_V1}.ServerReflection", f"{_V1ALPHA}.ServerReflection"}
+        for name in names:
+            pool.FindServiceByName(name)
+        self._services = sorted(names)
+
+    def methods(self) -> MethodTable:
+        """Return the methods of both versions for a server."""
+
+        async def serve_v1(call: StreamCall) -> None:
+            await self._serve(call, reflection_v1_pb2)
+
+        async def serve_v1alpha(call: StreamCall) -> None:
+            await self._serve(call, reflection_v1alpha_pb2)
+
+        method = "ServerReflection/ServerReflectionInfo"
+        return {
+            f"/{_V1}.{method}": StreamMethod(serve_v1),
+            f"/{_V1ALPHA}.{method}": StreamMethod(serve_v1alpha),
+        }
 
     # The two generated modules are interchangeable, which a type cannot say.
-    async def serve(self, call: StreamCall, pb: Any) -> None:
+    async def _serve(self, call: StreamCall, pb: Any) -> None:
         sent: set[str] = set()
         async for data in call:
             try:
