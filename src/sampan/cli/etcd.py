@@ -23,9 +23,10 @@ from sampan.store.shell.config import ConfigError, EtcdConfig
 __all__ = ["main", "serve"]
 
 _SUBCOMMANDS = {
-    "repair": "sampan.cli.etcd_repair",
-    "soak-watch": "sampan.cli.soak",
+    "repair": ("sampan.cli.etcd_repair", "repair"),
+    "soak-watch": ("sampan.cli.soak", "soak_watch"),
 }
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 _NOT_YET = ("gateway", "grpc-proxy")
 
 
@@ -36,8 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     cannot be read.
     """
     if arguments and arguments[0] in _SUBCOMMANDS:
-        code: int = import_module(_SUBCOMMANDS[arguments[0]]).main(arguments[1:])
-        return code
+        return _subcommand(arguments[0], arguments[1:])
     if arguments and arguments[0] in _NOT_YET:
         print(f"etcd {arguments[0]} is not supported yet", file=sys.stderr)
         return 2
@@ -58,12 +58,21 @@ def main(arguments: Sequence[str]) -> int:
     return _run(settings.config, settings)
 
 
+def _subcommand(name: str, arguments: Sequence[str]) -> int:
+    from sampan.cli.program import run_command
+
+    module, attribute = _SUBCOMMANDS[name]
+    command = getattr(import_module(module), attribute)
+    return run_command(command, f"sampan etcd {name}", arguments)
+
+
 def _read_file(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
 def _version_text() -> str:
     system, machine = platform.system().lower(), platform.machine()
+    machine = _GO_NAMES.get(machine, machine)
     return (
         f"etcd Version: {SERVER_VERSION}\n"
         f"Sampan Version: {__version__}\n"
