@@ -1,7 +1,7 @@
 """The write-ahead log's bytes: segment headers, records, and what a damaged one looks like.
 
-A segment file is a 64-byte header followed by records, each starting at a multiple of 8 bytes, and
-zeros up to the preallocated length. One record of kind ENTRIES is one batch of log entries and is
+A segment file is a 64-byte header, twice, then records, each starting at a multiple of 8 bytes,
+then zeros up to the preallocated length. One record of kind ENTRIES is one batch of log entries and
 valid as a whole or not at all. Integers are little-endian; docs/formats/store.md has the tables.
 
 The checksum of a record starts from the segment's own random salt, so bytes that a client stored in
@@ -56,7 +56,7 @@ _RECORD: Final = struct.Struct("<4sIIIHHIQQ")  # the two together
 _HARD_STATE: Final = struct.Struct("<QQQ")
 _MARK: Final = struct.Struct("<QQ")
 
-HEADER_BYTES: Final = _SEGMENT.size
+HEADER_BYTES: Final = 2 * _SEGMENT.size
 RECORD_HEADER_BYTES: Final = _RECORD.size
 ALIGNMENT: Final = 8
 BATCH_BYTES: Final = 16 << 20
@@ -79,7 +79,10 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """The first 64 bytes of a segment: whose log this is and where in it the segment stands."""
+    """The first 64 bytes of a segment: whose log this is and where in it the segment stands.
+
+    They are there twice: without the salt nothing else of the segment could be read.
+    """
 
     cluster_id: int
     member_id: int
@@ -89,11 +92,11 @@ class SegmentHeader:
     format_version: int = FORMAT_VERSION
 
     def encode(self) -> bytes:
-        """Return the 64 bytes, checksum included."""
+        """Return the two copies, checksums included."""
         head = _SEGMENT.pack(
             SEGMENT_MAGIC,
             self.format_version,
-            HEADER_BYTES,
+            _SEGMENT.size,
             self.cluster_id,
             self.member_id,
             self.sequence,
@@ -102,23 +105,41 @@ class SegmentHeader:
             0,
             0,
         )[:-4]
-        return head + crc32c(head).to_bytes(4, "little")
+        return 2 * (head + crc32c(head).to_bytes(4, "little"))
 
     @classmethod
     def decode(cls, data: SegmentBytes) -> SegmentHeader:
-        """Read a header from the start of `data`. Raises WalFormatError."""
-        if len(data) < HEADER_BYTES:
-            raise WalFormatError(f"segment header is cut short at {len(data)} bytes")
-        fields = _SEGMENT.unpack_from(data)
+        """Read the header from the start of `data`; both copies must be right.
+
+        Raises WalFormatError.
+        """
+        header = cls._decode_copy(data[: _SEGMENT.size])
+        if data[: _SEGMENT.size] != data[_SEGMENT.size : HEADER_BYTES]:
+            raise WalFormatError("the second copy of the segment header is damaged")
+        return header
+
+    @classmethod
+    def salvage(cls, data: SegmentBytes) -> SegmentHeader:
+        """Read the header from whichever copy is right. Raises WalFormatError if none is."""
+        try:
+            return cls._decode_copy(data[: _SEGMENT.size])
+        except WalFormatError:
+            return cls._decode_copy(data[_SEGMENT.size : HEADER_BYTES])
+
+    @classmethod
+    def _decode_copy(cls, data: bytes) -> SegmentHeader:
+        if len(data) < _SEGMENT.size:
+            raise WalFormatError("segment header is cut short")
+        fields = _SEGMENT.unpack(data)
         magic, version, size, cluster_id, member_id, sequence, first_index, salt, _, crc = fields
         if magic != SEGMENT_MAGIC:
             raise WalFormatError("not a write-ahead log segment (wrong magic)")
-        if version > FORMAT_VERSION:
+        if crc != crc32c(data[:-4]):
+            raise WalFormatError("segment header has a wrong checksum")
+        if version > FORMAT_VERSION or size != _SEGMENT.size:
             raise WalFormatError(
                 f"format version {version} is newer than this program's {FORMAT_VERSION}"
             )
-        if size != HEADER_BYTES or crc != crc32c(data[: HEADER_BYTES - 4]):
-            raise WalFormatError("segment header has a wrong checksum")
         return cls(cluster_id, member_id, sequence, first_index, salt, version)
 
 

@@ -16,13 +16,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from sampan.base.errors import SampanError
 from sampan.store.core import bolt
 from sampan.store.shell.wal_files import fsync_directory
 
-__all__ = ["FORMAT_VERSION", "DataDir", "DataDirError", "Membership", "read_membership"]
+__all__ = ["FORMAT_VERSION", "DataDir", "DataDirError", "Membership", "lock", "read_membership"]
 
 FORMAT_VERSION: Final = 1
 KIND: Final = "sampan-etcd"
@@ -34,21 +34,22 @@ class DataDirError(SampanError):
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Whose data it is. The ids are unsigned 64-bit numbers."""
+    """Whose data it is. The ids are unsigned 64-bit numbers; `token` is the cluster's token."""
 
     name: str
     cluster_id: int
     member_id: int
+    token: str = ""
 
 
 class DataDir:
     """A data directory that this process holds the lock of, until `close`."""
 
-    def __init__(self, path: Path, lock_fd: int, membership: Membership, *, fresh: bool) -> None:
+    def __init__(self, path: Path, held: BinaryIO, membership: Membership, *, fresh: bool) -> None:
         self.path = path
         self.membership = membership
         self.fresh = fresh
-        self._lock_fd = lock_fd
+        self._lock = held
 
     @property
     def wal_path(self) -> Path:
@@ -69,7 +70,7 @@ class DataDir:
         path = path.absolute()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock_fd = _lock(path)
+            held = lock(path)
         except OSError as error:
             raise DataDirError(f"cannot use data directory {path}: {error.strerror}") from error
         try:
@@ -80,9 +81,9 @@ class DataDir:
             else:
                 _check(path, found, membership)
         except BaseException:
-            os.close(lock_fd)
+            held.close()
             raise
-        return cls(path, lock_fd, membership, fresh=found is None)
+        return cls(path, held, membership, fresh=found is None)
 
     def write_endpoints(self, endpoints: Mapping[str, object]) -> Path:
         """Write `endpoints.json` in one step; returns its path."""
@@ -91,7 +92,7 @@ class DataDir:
     def close(self) -> None:
         """Take `endpoints.json` away and release the lock."""
         (self.path / "endpoints.json").unlink(missing_ok=True)
-        os.close(self._lock_fd)
+        self._lock.close()
 
 
 def read_membership(path: Path) -> Membership | None:
@@ -108,7 +109,7 @@ def read_membership(path: Path) -> Membership | None:
                 f" {FORMAT_VERSION}: use the version of Sampan that wrote it, or a newer one"
             )
         ids = int(content["cluster_id"], 16), int(content["member_id"], 16)
-        return Membership(str(content["name"]), *ids)
+        return Membership(str(content["name"]), *ids, str(content.get("token", "")))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -117,20 +118,21 @@ def read_membership(path: Path) -> Membership | None:
         raise DataDirError(f"{file} is damaged: {error}") from error
 
 
-def _lock(path: Path) -> int:
-    fd = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock(path: Path) -> BinaryIO:
+    """Take the directory's lock until the file is closed. Raises DataDirError if it is taken."""
+    file = os.fdopen(os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.read(fd, 32).decode("ascii", "replace").strip()
-        os.close(fd)
+        owner = file.read().decode("ascii", "replace").strip()
+        file.close()
         raise DataDirError(
             f"data directory {path} is in use by process {owner or '(unknown)'}:"
             " stop that server or use another directory"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n".encode())
+    return file
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -21,7 +21,7 @@ import lmdb
 
 from sampan.base.errors import SampanError
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
-from sampan.store.shell.wal_files import fsync_directory
+from sampan.store.shell.wal_files import CURE, fsync_directory
 from sampan.store.shell.write_buffer import Pairs, WriteBuffer
 
 __all__ = ["CONSISTENT_INDEX", "TERM", "BackendError", "LmdbFile"]
@@ -61,8 +61,12 @@ class LmdbFile:
             self._env = self._open_env()
             self._dbs = {each: self._env.open_db(each.encode()) for each in BUCKETS}
         except (lmdb.Error, OSError) as error:
-            raise BackendError(f"cannot open the backend {self.path}: {error}") from error
-        self._measure()
+            raise BackendError(f"cannot open the backend {self.path}: {error}; {CURE}") from error
+        try:
+            self._measure()
+        except BackendError:
+            self._env.close()
+            raise
 
     def _open_env(self) -> lmdb.Environment:
         while True:
@@ -84,9 +88,13 @@ class LmdbFile:
 
     def _measure(self) -> None:
         info, page = self._env.info(), self._env.stat()["psize"]
+        size_bytes = (info["last_pgno"] + 1) * page
+        if (found := self.path.stat().st_size) < size_bytes:
+            reason = f"it has {found} of {size_bytes} bytes"
+            raise BackendError(f"the backend {self.path} is cut short: {reason}; {CURE}")
         with self._env.begin() as txn:
             stats = [txn.stat(db) for db in self._dbs.values()]
-        self.size_bytes = (info["last_pgno"] + 1) * page
+        self.size_bytes = size_bytes
         pages = sum(
             each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"] for each in stats
         )
