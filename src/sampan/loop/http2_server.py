@@ -24,7 +24,6 @@ _LOG = logging.getLogger(__name__)
 _PLAIN_HTTP = object()
 _MAX_PING_STRIKES = 2
 _IDLE_PING_INTERVAL_S = 7200.0
-_PUMP_SLACK_BYTES = 1024 * 1024
 
 
 class Http2Server:
@@ -49,6 +48,8 @@ class Http2Server:
         self._http = http
         self._stats = stats
         self._corked = False
+        self._closed = False
+        self._paused_bytes = 0
         self._core = Connection(limits.http2, accept=self._accept, wake=self._wake, clock=loop.time)
         self._core.on_ping = self._on_ping
         self._core.on_ping_ack = self._on_ping_ack
@@ -98,30 +99,42 @@ class Http2Server:
     def _flush(self) -> None:
         core = self._core
         data = core.take_output()
+        if self._closed:
+            return
         if data:
             self._stats.bytes_sent += len(data)
             self._transport.write(data)
         if core.dead:
             fault = core.fault
-            if fault is not None and not self._transport.is_closing():
+            if fault is not None:
                 name = fault.code.name
                 self._stats.faults[name] = self._stats.faults.get(name, 0) + 1
                 _LOG.info("%s: closing: %s: %s", self.peer.address, name, fault.reason)
-            self._transport.close()
+            self._close()
         elif core.finished and not core.out:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._transport.close()
+
+    def _cut_off(self, reason: str) -> None:
+        _LOG.info("%s: closing: %s", self.peer.address, reason)
+        self._closed = True
+        self._transport.abort()
 
     def _check_control_output(self) -> None:
         """Cut off a peer that reads nothing and still makes us answer."""
-        limit = self.limits.socket_buffer_bytes + self.limits.control_buffer_bytes
-        # One turn's data may be above the high-water mark already.
-        if self._transport.get_write_buffer_size() > limit + _PUMP_SLACK_BYTES:
-            _LOG.info("%s: closing: reads nothing and keeps asking", self.peer.address)
-            self._transport.abort()
+        grown = self._transport.get_write_buffer_size() - self._paused_bytes
+        if grown > self.limits.control_buffer_bytes:
+            self._cut_off("reads nothing and keeps asking")
 
     def pause(self) -> None:
         """The socket is full."""
         self._core.pause()
+        # What waits for its turn already does not count against the peer.
+        waiting = sum(map(len, self._core.out))
+        self._paused_bytes = self._transport.get_write_buffer_size() + waiting
 
     def resume(self) -> None:
         """The socket takes bytes again."""
@@ -129,6 +142,7 @@ class Http2Server:
 
     def lost(self) -> None:
         """The socket is gone."""
+        self._closed = True
         if not self._core.dead:
             self._core.lost(ErrorCode.CANCEL, "connection lost")
 
@@ -169,7 +183,7 @@ class Http2Server:
 
     def sweep(self, now: float) -> None:
         """Look at the clock: keepalive, half-sent frames, sockets that take nothing."""
-        if self._core.dead:
+        if self._closed:
             return
         self._sweep_keepalive(now)
         self._sweep_partial(now)
@@ -182,8 +196,7 @@ class Http2Server:
             self._keepalive_sent_s = None
         elif self._keepalive_sent_s is not None:
             if now - self._keepalive_sent_s >= self.limits.keepalive_timeout_s:
-                _LOG.info("%s: closing: keepalive ping not answered", self.peer.address)
-                self._transport.abort()
+                self._cut_off("keepalive ping not answered")
         elif now - self._received_s >= self.limits.keepalive_interval_s:
             self._keepalive_sent_s = now
             self._core.ping(b"keepaliv")
@@ -206,5 +219,4 @@ class Http2Server:
             self._stall_mark = size
             self._stall_s = now
         elif now - self._stall_s >= self.limits.stall_timeout_s:
-            _LOG.info("%s: closing: the socket takes no bytes", self.peer.address)
-            self._transport.abort()
+            self._cut_off("the socket takes no bytes")

@@ -19,7 +19,8 @@ from sampan.wire.h2.settings import DEFAULT_WINDOW_BYTES, MIN_MAX_FRAME_BYTES, L
 __all__ = ["Sender", "Stream"]
 
 _RESET_MEMORY = 1_000
-_PUMP_BYTES = 512 * 1024
+# Waiting data moves to the output in shares, so that a full socket is noticed in between.
+_TURN_BYTES = 512 * 1024
 
 
 class Stream:
@@ -187,6 +188,7 @@ class Sender:
         # True while nothing stands between a small reply and the socket.
         self.fast = True
         self._table_update = b""
+        self._turn_left = _TURN_BYTES
         # Streams that wait: ready ones in turn, and those whose own window is shut.
         self._ready: OrderedDict[int, Stream] = OrderedDict()
         self._shut: dict[int, Stream] = {}
@@ -205,6 +207,7 @@ class Sender:
             return b""
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
+        self._turn_left = _TURN_BYTES
         if self._ready and not self.paused:
             self.pump()
         return data
@@ -250,12 +253,11 @@ class Sender:
     def pump(self) -> None:
         """Send waiting data round-robin until the windows, the socket or a turn's share end it."""
         ready = self._ready
-        left = _PUMP_BYTES
-        while ready and not self.paused and left > 0:
+        while ready and not self.paused and self._turn_left > 0:
             stream_id, stream = ready.popitem(last=False)
             sent = stream.flush_queue()
             self.queued_bytes -= sent
-            left -= sent
+            self._turn_left -= sent
             if stream.waiting:
                 if self.send_window > 0 and stream.send_window <= 0:
                     self._shut[stream_id] = stream
