@@ -15,8 +15,9 @@ from sampan.store.core.apply import REQUESTS, Responder, StateMachine
 from sampan.store.core.entry import Kind
 from sampan.store.core.log import Log
 from sampan.store.pb import rpc_pb2 as pb
+from sampan.store.shell.outcome import Outcome
 from sampan.wire.grpc.service import ServerCall, UnaryCall, UnaryMethod
-from sampan.wire.grpc.status import Code, Metadata, RpcError
+from sampan.wire.grpc.status import Code, RpcError
 
 if TYPE_CHECKING:
     from sampan.store.core.identity import Identity
@@ -36,23 +37,6 @@ def parse(message_type: type[_M], body: bytes) -> _M:
     except DecodeError as error:
         message = f"grpc: error unmarshalling request: {error}"
         raise RpcError(Code.INTERNAL, message) from None
-
-
-class _Waiter:
-    """A responder whose answer a coroutine awaits."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def reply(self, message: bytes) -> None:
-        if not self.future.done():
-            self.future.set_result(message)
-
-    def fail(self, code: Code, message: str, metadata: Metadata = ()) -> None:
-        if not self.future.done():
-            self.future.set_exception(RpcError(code, message, metadata))
 
 
 @dataclass(slots=True)
@@ -127,9 +111,9 @@ class Context:
 
     async def execute(self, kind: Kind, body: bytes, identity: Identity | None = None) -> bytes:
         """Put a request into the log and return its serialized response. Raises RpcError."""
-        waiter = _Waiter()
-        self.propose(kind, body, waiter, identity=identity)
-        return await waiter.future
+        outcome = Outcome()
+        self.propose(kind, body, outcome, identity=identity)
+        return await outcome.future
 
     # ---- reading
 

@@ -96,10 +96,12 @@ class StateMachine:
 
     def header_bytes(self) -> bytes:
         """Return the serialized ResponseHeader of now."""
+        return self.header_bytes_at(self.mvcc.revision)
+
+    def header_bytes_at(self, revision: int) -> bytes:
+        """Return the serialized ResponseHeader with this revision."""
         varint = encode.varint
-        return b"".join(
-            (self._identity, b"\x18", varint(self.mvcc.revision), b" ", varint(self.term))
-        )
+        return b"".join((self._identity, b"\x18", varint(revision), b" ", varint(self.term)))
 
     def header(self) -> pb.ResponseHeader:
         """Return the ResponseHeader of now."""

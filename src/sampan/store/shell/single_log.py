@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Final, Protocol
 
+from sampan.base.errors import SampanError
 from sampan.store.core.log import LogSink
 from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
 from sampan.store.shell.wal_writer import Wal
@@ -39,7 +40,7 @@ class LogClosedError(WalError):
 class LogReports(Protocol):
     """What the owner of the log wants to hear, always on the event loop."""
 
-    def no_space(self, error: NoSpaceError) -> None:
+    def no_space(self, error: SampanError) -> None:
         """Disk space ran out or is about to; comes again as long as it lasts."""
 
     def log_failed(self, error: Exception) -> None:

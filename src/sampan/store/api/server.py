@@ -1,0 +1,167 @@
+"""The store as a server: a node, its services, and the sockets that clients come in by."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final
+
+from sampan.base.log import Logger
+from sampan.loop import tls
+from sampan.loop.health import HealthService
+from sampan.loop.server import RpcServer
+from sampan.loop.server_limits import ServerLimits
+from sampan.store.api import auth, cluster, election, kv, lease, lock, maintenance, watch
+from sampan.store.api.figures import NodeHealth, figures_of
+from sampan.store.api.gateway import Gateway
+from sampan.store.api.health import HealthRoutes
+from sampan.store.api.http import Access, ClientHttp, MetricsHttp
+from sampan.store.api.metrics import HealthCounts, exposition
+from sampan.store.api.metrics_process import process_families
+from sampan.store.api.service import Context
+from sampan.store.core.version import CLUSTER_VERSION, SERVER_VERSION
+from sampan.store.shell.config import EtcdConfig, Url
+from sampan.store.shell.node import Node
+from sampan.wire.grpc.reflection import Reflection
+from sampan.wire.grpc.service import MethodTable, StreamMethod, UnaryMethod
+from sampan.wire.h2.settings import Limits
+from sampan.wire.protobuf import POOL
+
+__all__ = ["EtcdServer"]
+
+_MESSAGE_OVERHEAD_BYTES: Final = 512 * 1024
+_GRACE_S: Final = 5.0
+
+
+class EtcdServer:
+    """One store, serving. `endpoints` are the client URLs with their real ports."""
+
+    def __init__(self, node: Node, log: Logger) -> None:
+        self.node = node
+        self.endpoints: list[str] = []
+        self._log = log
+        self._context = Context(
+            config=node.config,
+            state=node.state,
+            log=node.log,
+            hub=node.hub,
+            authenticator=node.authenticator,
+            clock=node.clock,
+            may_grow=node.may_grow,
+            compacted=node.compacted,
+            storage=node.storage,
+            random=node.random,
+        )
+        self._services = _services(self._context)
+        self._health = HealthService()
+        self._counts = HealthCounts()
+        self._routes = HealthRoutes(NodeHealth(node, self._context), self._counts, log)
+        self._servers: list[RpcServer] = []
+
+    @classmethod
+    async def start(cls, config: EtcdConfig, log: Logger) -> EtcdServer:
+        """Open the data and listen. Raises SampanError or OSError; nothing is left open then."""
+        node = await Node.open(config, log)
+        server = cls(node, log)
+        try:
+            await server._listen()
+        except BaseException:
+            await server.stop(grace_s=0)
+            raise
+        return server
+
+    async def stop(self, grace_s: float = _GRACE_S) -> None:
+        """Finish what is under way for at most `grace_s` seconds, then close everything."""
+        self._health.shut_down()
+        await asyncio.gather(*(server.close(grace_s) for server in self._servers))
+        await self._context.stop()
+        await self.node.close()
+
+    async def _listen(self) -> None:
+        config = self.node.config
+        main = self._rpc_server()
+        for url in config.listen_client_urls:
+            self.endpoints.append(str(await self._open(main, url)))
+        for url in config.listen_metrics_urls:
+            plain = RpcServer({}, http=MetricsHttp(health=self._routes, metrics=self._metrics))
+            self._servers.append(plain)
+            await self._open(plain, url)
+        self.node.storage.announce(self.endpoints)
+        insecure = all(not url.tls for url in config.listen_client_urls)
+        self._health.set_all_serving()
+        self._log.info("ready to serve client requests")
+        for endpoint in self.endpoints:
+            message = "serving client traffic "
+            message += "insecurely; this is strongly discouraged!" if insecure else "securely"
+            self._log.info(message, address=endpoint)
+
+    def _rpc_server(self) -> RpcServer:
+        config = self.node.config
+        methods = {**self._services, **self._health.methods()}
+        names = sorted({path[1:].partition("/")[0] for path in methods})
+        methods.update(Reflection(names, POOL).methods())
+        limits = ServerLimits(
+            http2=Limits(max_concurrent_streams=config.max_concurrent_streams),
+            receive_message_bytes=config.max_request_bytes + _MESSAGE_OVERHEAD_BYTES,
+            http_body_bytes=config.max_request_bytes + _MESSAGE_OVERHEAD_BYTES,
+            keepalive_min_time_s=config.grpc_keepalive_min_time_s,
+            keepalive_interval_s=config.grpc_keepalive_interval_s,
+            keepalive_timeout_s=config.grpc_keepalive_timeout_s,
+        )
+        server = RpcServer(methods, http=self._http(), limits=limits)
+        self._servers.append(server)
+        return server
+
+    def _http(self) -> ClientHttp:
+        config = self.node.config
+        gateway = Gateway(self._services, self._log) if config.enable_grpc_gateway else None
+        return ClientHttp(
+            health=self._routes,
+            metrics=self._metrics,
+            gateway=gateway,
+            cluster_version=lambda: CLUSTER_VERSION,
+            access=Access(
+                cors=config.cors,
+                host_whitelist=config.host_whitelist,
+                tls=any(url.tls for url in config.listen_client_urls),
+            ),
+            log=self._log,
+        )
+
+    async def _open(self, server: RpcServer, url: Url) -> Url:
+        context = self._tls() if url.tls else None
+        if url.unix:
+            await server.listen_unix(url.host, context)
+            return url
+        host, port = await server.listen(url.host, url.port, context)
+        return Url(url.scheme, url.host or host, port)
+
+    def _tls(self) -> ssl.SSLContext:
+        settings = self.node.config.client_tls
+        return tls.server_context(
+            settings.cert_file,
+            settings.key_file,
+            client_ca=settings.trusted_ca_file or None,
+            require_client_cert=settings.client_cert_auth,
+        )
+
+    def _metrics(self) -> bytes:
+        server = self._servers[0]
+        figures = figures_of(self.node, server.stats, SERVER_VERSION, CLUSTER_VERSION)
+        return exposition(figures, self._services, self._counts, process_families())
+
+
+def _services(context: Context) -> MethodTable:
+    table: dict[str, UnaryMethod | StreamMethod] = {}
+    for make in (
+        kv.methods,
+        watch.methods,
+        lease.methods,
+        cluster.methods,
+        maintenance.methods,
+        auth.methods,
+        election.methods,
+        lock.methods,
+    ):
+        table.update(make(context))
+    return table

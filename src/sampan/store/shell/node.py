@@ -1,0 +1,288 @@
+"""One running member: opens its data, replays the log, keeps time for it, and ends in order.
+
+The node owns everything below the protocol surface; `sampan.store.api.server` puts the services on
+top. All methods belong to the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from random import SystemRandom
+from time import monotonic, time
+from typing import Any, Final
+
+from sampan.base.log import Logger
+from sampan.store.core import entry, errors
+from sampan.store.core.access import Access
+from sampan.store.core.alarm import AlarmStore
+from sampan.store.core.apply import Responder, StateMachine
+from sampan.store.core.auth import AuthStore
+from sampan.store.core.cluster import ClusterInfo
+from sampan.store.core.entry import Kind
+from sampan.store.core.lease import REVOKE_RATE, Lessor
+from sampan.store.core.mvcc import Mvcc
+from sampan.store.core.watch import WatchHub
+from sampan.store.pb import rpc_pb2 as pb
+from sampan.store.shell.auth_tokens import Authenticator, make_tokens
+from sampan.store.shell.compactor import Compactor, make_policy
+from sampan.store.shell.config import EtcdConfig
+from sampan.store.shell.outcome import Outcome, Unheard
+from sampan.store.shell.passwords import Passwords
+from sampan.store.shell.storage import Storage
+
+__all__ = ["Node"]
+
+_LEASE_TICK_S: Final = 0.5
+_PURGE_PAUSE_S: Final = 0.002
+_NEVER_S: Final = float("inf")
+# What a record costs beside its key and value, and what any other entry may cost, in bytes.
+_OVERHEAD_BYTES: Final = 256
+
+
+class Node:
+    """A member of one. Open it with `await Node.open(config, log)`, end it with `await close()`."""
+
+    def __init__(self, config: EtcdConfig, log: Logger, storage: Storage) -> None:
+        self.config = config
+        self.logger = log
+        self.storage = storage
+        self.clock: Callable[[], float] = monotonic
+        self.random = SystemRandom()
+        backend = storage.backend
+        self._tokens = make_tokens(
+            config.auth_token,
+            clock=monotonic,
+            wall_clock=time,
+            random=self.random,
+            ttl_s=config.auth_token_ttl_s,
+        )
+        checkpoints = config.feature_gates.lease_checkpoint
+        self.lessor = Lessor(
+            backend,
+            monotonic,
+            min_ttl_s=config.min_lease_ttl_s,
+            checkpoint_interval_s=300.0 if checkpoints else _NEVER_S,
+        )
+        self.mvcc = Mvcc(backend, self.lessor)
+        auth = AuthStore(backend, self._tokens)
+        self.state = StateMachine(
+            backend,
+            self.mvcc,
+            self.lessor,
+            auth,
+            Access(auth, self._lease_keys),
+            AlarmStore(backend),
+            ClusterInfo(
+                backend,
+                storage.cluster_id,
+                storage.member_id,
+                config.name,
+                [str(url) for url in config.initial_advertise_peer_urls],
+                [str(url) for url in config.advertise_client_urls],
+            ),
+        )
+        self.authenticator = Authenticator(
+            auth,
+            self._tokens,
+            Passwords(config.bcrypt_cost),
+            client_cert_auth=config.client_tls.client_cert_auth,
+        )
+        self.hub = WatchHub(self.mvcc, self._watch_header, listen=self._listen)
+        self._purge: asyncio.Task[None] | None = None
+        self._purged_revision = -1
+        self._purge_done = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._alarm_raised = False
+        self._log_failed = False
+        self.log = storage.make_log(self.state, self)
+
+    @classmethod
+    async def open(cls, config: EtcdConfig, log: Logger) -> Node:
+        """Open the data directory, bring the state up to date and start keeping time.
+
+        Raises SampanError when the data cannot be used.
+        """
+        storage = Storage.open(config, log)
+        try:
+            node = cls(config, log, storage)
+            node._restore()
+        except BaseException:
+            storage.abandon()
+            raise
+        node._start()
+        return node
+
+    def _restore(self) -> None:
+        backend, state = self.storage.backend, self.state
+        self.lessor.restore()
+        self.mvcc.restore(backend.load())
+        state.term = self.log.term
+        state.applied_index = backend.consistent_index
+        replayed = self.log.replay(state.applied_index)
+        unfinished = self.mvcc.unfinished_compaction
+        self._purged_revision = self.mvcc.compact_revision
+        if unfinished is not None:
+            self._compacted(unfinished)
+        self.logger.info(
+            "restored the store",
+            revision=self.mvcc.revision,
+            **{
+                "compact-revision": self.mvcc.compact_revision,
+                "keys": len(self.mvcc.index.live),
+                "consistent-index": backend.consistent_index,
+                "replayed-entries": replayed,
+            },
+        )
+
+    def _start(self) -> None:
+        self.state.on_compact = self._compacted
+        self.lessor.promote()
+        self.storage.start()
+        self._tasks.append(asyncio.create_task(self._keep_leases(), name="leases"))
+        config = self.config
+        policy = make_policy(
+            config.auto_compaction_mode, config.auto_compaction_retention, self.clock()
+        )
+        if policy is not None:
+            compactor = Compactor(
+                policy,
+                revision=lambda: self.mvcc.revision,
+                compact=self._auto_compact,
+                log=self.logger,
+            )
+            self._tasks.append(asyncio.create_task(compactor.run(), name="auto-compaction"))
+
+    async def close(self) -> None:
+        """Apply what was proposed, commit the backend, and close every file."""
+        tasks = [*self._tasks, *([self._purge] if self._purge is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.log.close()
+        await self.storage.close()
+        self.authenticator.close()
+
+    # ---- what the server proposes itself
+
+    def propose(self, kind: Kind, body: bytes, responder: Responder, request: Any = None) -> None:
+        """Put an entry of the server's own into the log, with the right to do anything."""
+        user, auth_rev = "", 0
+        if self.state.auth.enabled:
+            root = self.state.auth.root_identity()
+            user, auth_rev = root.user, root.revision
+        context = (responder, kind, request, user, auth_rev)
+        self.log.propose(entry.encode(kind, body, user, auth_rev), context)
+
+    async def _keep_leases(self) -> None:
+        """Revoke leases that have run out, and write down how long the long ones have left."""
+        while True:
+            await asyncio.sleep(_LEASE_TICK_S)
+            for lease_id in self.lessor.expired(int(REVOKE_RATE * _LEASE_TICK_S)):
+                request = pb.LeaseRevokeRequest(ID=lease_id)
+                body = request.SerializeToString()
+                self.propose(Kind.LEASE_REVOKE, body, Unheard(), request)
+            due = self.lessor.due_checkpoints()
+            if due:
+                checkpoints = pb.LeaseCheckpointRequest(
+                    checkpoints=[
+                        pb.LeaseCheckpoint(ID=lease_id, remaining_TTL=remaining_s)
+                        for lease_id, remaining_s in due
+                    ]
+                )
+                body = checkpoints.SerializeToString()
+                self.propose(Kind.LEASE_CHECKPOINT, body, Unheard(), checkpoints)
+
+    async def _auto_compact(self, revision: int) -> None:
+        request = pb.CompactionRequest(revision=revision)
+        outcome = Outcome()
+        self.propose(Kind.COMPACT, request.SerializeToString(), outcome, request)
+        await outcome.future
+
+    @property
+    def leading(self) -> bool:
+        """Whether this member can take writes: it is alone, so as long as its log works."""
+        return not self._log_failed
+
+    # ---- space
+
+    def may_grow(self, size_bytes: int) -> None:
+        """Raise NO_SPACE, and the alarm, when the quota leaves no room for an entry."""
+        if self.storage.take(size_bytes + _OVERHEAD_BYTES):
+            return
+        self.raise_no_space("the quota of the backend is used up")
+        raise errors.NO_SPACE()
+
+    def raise_no_space(self, reason: str) -> None:
+        """Raise the NOSPACE alarm, and say in the log what is to be done."""
+        if self.state.alarms.nospace or self._alarm_raised:
+            return
+        self._alarm_raised = True
+        self.logger.warning(
+            "alarm NOSPACE raised: writes are refused, reads go on",
+            reason=reason,
+            cure="free space: compact old revisions (etcdctl compaction REV), defragment (etcdctl "
+            "defrag), delete keys or raise --quota-backend-bytes; then etcdctl alarm disarm",
+        )
+        request = pb.AlarmRequest(
+            action=pb.AlarmRequest.ACTIVATE,
+            memberID=self.storage.member_id,
+            alarm=pb.AlarmType.NOSPACE,
+        )
+        self.propose(Kind.ALARM, request.SerializeToString(), Unheard(self._alarm_settled))
+
+    def _alarm_settled(self) -> None:
+        self._alarm_raised = False
+
+    # ---- what the storage asks and reports (`StorageReports`)
+
+    def applied(self) -> tuple[int, int]:
+        """Return index and term of the last applied entry."""
+        return self.state.applied_index, self.state.term
+
+    def no_space(self, error: Exception) -> None:
+        """Take the news that the disk is full."""
+        self.raise_no_space(str(error))
+
+    def log_failed(self, error: Exception) -> None:
+        """Take the news that the log is broken: nothing can be acknowledged any more."""
+        self._log_failed = True
+        self.logger.error("the write-ahead log failed; restart the server", error=str(error))
+
+    # ---- compaction
+
+    def _compacted(self, revision: int) -> None:
+        previous = self._purge
+        self._purge = asyncio.get_running_loop().create_task(self._purge_upto(revision, previous))
+
+    async def _purge_upto(self, revision: int, previous: asyncio.Task[None] | None) -> None:
+        if previous is not None:
+            await previous
+        started = self.clock()
+        for _ in self.mvcc.purge(revision):
+            await asyncio.sleep(_PURGE_PAUSE_S)
+        self._purged_revision = revision
+        done, self._purge_done = self._purge_done, asyncio.Event()
+        done.set()
+        took = f"{(self.clock() - started) * 1000:.1f}ms"
+        self.logger.info(
+            "finished scheduled compaction", **{"compact-revision": revision}, took=took
+        )
+
+    async def compacted(self, revision: int) -> None:
+        """Wait until the space of revisions before `revision` is free, on disk too."""
+        while self._purged_revision < revision:
+            await self._purge_done.wait()
+        await self.storage.flush()
+
+    # ---- watches
+
+    def _listen(self, anybody: bool) -> None:
+        self.mvcc.observer = self.hub.notify if anybody else None
+
+    def _watch_header(self, revision: int) -> bytes:
+        return self.state.header_bytes_at(revision)
+
+    def _lease_keys(self, lease_id: int) -> Iterator[bytes]:
+        lease = self.lessor.lookup(lease_id)
+        yield from lease.keys if lease is not None else ()
