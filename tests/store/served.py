@@ -105,6 +105,10 @@ class Call:
     def send(self, message: bytes) -> None:
         self.sent.append(message)
 
+    def send_all(self, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            self.send(message)
+
     async def drain(self) -> None:
         await asyncio.sleep(0)
 

@@ -248,7 +248,7 @@ def test_watches_that_share_a_stream_share_its_room() -> None:
     world.put((b"a", b"1"))
     stream, sink = world.stream(room=3)
     stream.create(WatchCreateRequest(key=b"a", start_revision=2))
-    stream.create(WatchCreateRequest(key=b"a", start_revision=2))
+    stream.create(WatchCreateRequest(key=b"a", start_revision=2, prev_kv=True))
     world.sync()
     assert [r.watch_id for r in sink.take() if r.events] == [0]
     sink.room = 5

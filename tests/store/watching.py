@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.store.buckets import Buckets
 
 from sampan.store.core import encode
@@ -34,10 +36,11 @@ class Recorder:
     def has_room(self) -> bool:
         return self.room is None or self.room > 0
 
-    def offer(self, message: bytes) -> bool:
+    def offer(self, messages: Sequence[bytes]) -> bool:
         if not self.has_room:
             return False
-        self.send(message)
+        for message in messages:
+            self.send(message)
         return True
 
     def send(self, message: bytes) -> None:

@@ -39,9 +39,9 @@ class MethodStats:
         """Count messages of a streaming call."""
         self._received += messages
 
-    def count_sent(self) -> None:
-        """Count one message of a streaming call."""
-        self._sent += 1
+    def count_sent(self, messages: int = 1) -> None:
+        """Count messages of a streaming call."""
+        self._sent += messages
 
 
 class RpcStats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from sampan.loop.rpc_call import GZIP_HEAD, HEAD, OK_TRAILERS, RpcCall
 from sampan.wire.grpc.framing import MessageReader, pack
@@ -13,6 +13,7 @@ from sampan.wire.grpc.metadata import encode_metadata
 from sampan.wire.grpc.service import StreamCall
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 from sampan.wire.h2.headers import encode_headers
+from sampan.wire.h2.settings import MIN_MAX_FRAME_BYTES
 
 __all__ = ["StreamServerCall"]
 
@@ -109,6 +110,18 @@ class StreamServerCall(RpcCall):
             self.send_metadata(())
         self.route.stats.count_sent()
         self.send_data(pack(message, self.route.gzip_out))
+
+    def send_all(self, messages: Sequence[bytes]) -> None:
+        """Queue several messages, many to a frame."""
+        if self.done:
+            return
+        if not self._head_sent:
+            self.send_metadata(())
+        self.route.stats.count_sent(len(messages))
+        gzip = self.route.gzip_out
+        data = b"".join([pack(message, gzip) for message in messages])
+        for start in range(0, len(data), MIN_MAX_FRAME_BYTES):
+            self.send_data(data[start : start + MIN_MAX_FRAME_BYTES])
 
     @property
     def buffered_bytes(self) -> int:

@@ -34,7 +34,7 @@ from sampan.wire.grpc.service import ServerCall
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sampan.store.core.identity import Identity
 
@@ -86,11 +86,12 @@ class Inbox:
             pb.WatchCreateRequest(key=key, range_end=range_end, start_revision=start_rev)
         )
 
-    def offer(self, message: bytes) -> bool:
-        """Take a message, unless too many are unread."""
+    def offer(self, messages: Sequence[bytes]) -> bool:
+        """Take messages, unless too many are unread."""
         if not self.has_room:
             return False
-        self.send(message)
+        for message in messages:
+            self.send(message)
         return True
 
     def send(self, message: bytes) -> None:

@@ -143,6 +143,11 @@ class LocalStreamCall(LocalCall):
             self.buffered_bytes += len(message)
             self._changed.set()
 
+    def send_all(self, messages: Sequence[bytes]) -> None:
+        """Queue several responses."""
+        for message in messages:
+            self.send(message)
+
     async def drain(self) -> None:
         """Wait until the reader has taken most of what is queued, or the call is done."""
         while not self.done and self.buffered_bytes > _DRAINED_BYTES:

@@ -8,6 +8,7 @@ and are caught up from the history afterwards.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from sampan.store.api.service import Context, parse
@@ -48,26 +49,29 @@ class Rights:
 class _CallSink:
     """A stream's connection; wakes the hub when a full one has room again."""
 
-    __slots__ = ("_call", "_context", "_draining", "_hub", "_send")
+    __slots__ = ("_call", "_context", "_draining", "_hub", "_send_all")
 
     def __init__(self, context: Context, call: StreamCall) -> None:
         self._context = context
         self._hub = context.hub
         self._call = call
-        self._send = call.send
+        self._send_all = call.send_all
         self._draining = False
 
-    def offer(self, message: bytes) -> bool:
+    def offer(self, messages: Sequence[bytes]) -> bool:
         if self._call.buffered_bytes > BUFFER_BYTES:
             if not self._draining:
                 self._draining = True
                 self._context.spawn(self._drained())
             return False
-        self._send(message)
+        if len(messages) == 1:
+            self._call.send(messages[0])
+        else:
+            self._send_all(messages)
         return True
 
     def send(self, message: bytes) -> None:
-        self._send(message)
+        self._call.send(message)
 
     @property
     def has_room(self) -> bool:

@@ -14,7 +14,7 @@ without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from sampan.base.errors import invariant
@@ -25,7 +25,7 @@ from sampan.store.core.watch_events import (
     Response,
     encode_responses,
 )
-from sampan.store.core.watch_groups import Cohort, Owner, Watcher, WatchGroup
+from sampan.store.core.watch_groups import Cohort, Owner, Sink, Watcher, WatchGroup
 
 __all__ = ["SLICE_BYTES", "SLICE_REVS", "History", "WatchHub"]
 
@@ -34,6 +34,9 @@ SLICE_REVS: Final = 1000
 
 SLICE_BYTES: Final = 1024 * 1024
 """Bytes of events after which `sync` reads no further revision."""
+
+_SMALL_BYTES = 1024
+"""A body below this is offered for all watchers of a stream at once."""
 
 
 class History(Protocol):
@@ -165,7 +168,7 @@ class WatchHub:
         )
         for cohort, hits in self._synced.match(changes).items():
             responses = encode_responses(hits, cohort.wish, fragment_bytes=self._fragment_bytes)
-            for watcher, unseen_rev in self._deliver(cohort.members, responses, revision):
+            for watcher, unseen_rev in self._deliver(cohort, responses, revision):
                 if watcher.synced:
                     self._exit(watcher)
                     watcher.min_rev = unseen_rev
@@ -199,7 +202,7 @@ class WatchHub:
             group.add(watcher, watcher.wish._replace(first_rev=watcher.min_rev))
         late: dict[Watcher, int] = {}
         for cohort, hits in group.match(changes).items():
-            late.update(self._deliver(cohort.members, self._recall(hits, cohort), end_rev - 1))
+            late.update(self._deliver(cohort, self._recall(hits, cohort), end_rev - 1))
         for watcher in present:
             if watcher not in self._unsynced:
                 continue
@@ -227,35 +230,46 @@ class WatchHub:
         return encode_responses(hits, cohort.wish, self.history.previous, self._fragment_bytes)
 
     def _deliver(
-        self, members: Iterable[Watcher], responses: list[Response], revision: int
+        self, cohort: Cohort, responses: list[Response], revision: int
     ) -> list[tuple[Watcher, int]]:
         """Hand out the responses; return who did not take all, with the first revision missed."""
-        # A sink may end its stream when it finds the connection gone, and the watches with it.
-        watchers = tuple(members)
         late: list[tuple[Watcher, int]] = []
         if not responses:
             return late
-        taken = 0
-        if len(responses) == 1 and len(responses[0].bodies) == 1:
-            first_rev, _, (body,), events = responses[0]
-            head = self.head(revision)
-            for watcher in watchers:
-                if watcher.offer(head + watcher.tag + body):
-                    watcher.quiet = False
-                    taken += events
-                else:
-                    late.append((watcher, first_rev))
-            self.events_total += taken
-            return late
         heads = [self.head(response.last_rev) for response in responses[:-1]]
         heads.append(self.head(revision))
+        last = responses[-1]
+        single = len(responses) == len(last.bodies) == 1 and len(last.bodies[0]) < _SMALL_BYTES
+        # A sink may end its stream when it finds the connection gone, and the watches with it.
+        for sink, members in list(cohort.members.items()):
+            watchers = list(members)
+            if single:
+                head, body = heads[0], last.bodies[0]
+                if sink.offer([head + watcher.tag + body for watcher in watchers]):
+                    self.events_total += last.events * len(watchers)
+                else:
+                    late += [(watcher, last.first_rev) for watcher in watchers]
+            else:
+                late += self._deliver_large(sink, watchers, heads, responses)
+            if cohort.wish.progress_notify:
+                for watcher in watchers:
+                    watcher.quiet = False
+        return late
+
+    def _deliver_large(
+        self, sink: Sink, watchers: list[Watcher], heads: list[bytes], responses: list[Response]
+    ) -> list[tuple[Watcher, int]]:
+        """Hand out one response at a time: all fragments of it, or none."""
+        late: list[tuple[Watcher, int]] = []
         for watcher in watchers:
             for head, response in zip(heads, responses, strict=True):
-                if not _hand_over(watcher, head, response):
+                first, *rest = response.bodies
+                if not sink.offer([head + watcher.tag + first]):
                     late.append((watcher, response.first_rev))
                     break
-                taken += response.events
-        self.events_total += taken
+                for body in rest:
+                    sink.send(head + watcher.tag + body)
+                self.events_total += response.events
         return late
 
     # ---- inside
@@ -277,17 +291,6 @@ class WatchHub:
         for watcher in [each for each in self._unsynced if each.min_rev < compact_rev]:
             del self._unsynced[watcher]
             watcher.owner.compacted(watcher, compact_rev)
-
-
-def _hand_over(watcher: Watcher, head: bytes, response: Response) -> bool:
-    """Give the watcher all fragments of a response, or none of them."""
-    first, *rest = response.bodies
-    if not watcher.offer(head + watcher.tag + first):
-        return False
-    for body in rest:
-        watcher.sink.send(head + watcher.tag + body)
-    watcher.quiet = False
-    return True
 
 
 def _nothing() -> None:

@@ -57,6 +57,7 @@ class Wish(NamedTuple):
     no_delete: bool = False
     prev_kv: bool = False
     fragment: bool = False
+    progress_notify: bool = False
     first_rev: int = 0
 
 
@@ -85,7 +86,7 @@ def encode_responses(
     responses: list[Response] = []
     parts: list[bytes] = []
     size = first = last = 0
-    _, _, no_put, no_delete, prev_kv, fragment, wished_rev = wish
+    _, _, no_put, no_delete, prev_kv, fragment, _, wished_rev = wish
     limit = fragment_bytes if fragment else 0
     for change in changes:
         key, event, rev, deleted, before = change

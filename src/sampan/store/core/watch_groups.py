@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from sampan.store.core.encode import varint
@@ -15,8 +15,8 @@ __all__ = ["Cohort", "Owner", "Sink", "WatchGroup", "Watcher"]
 class Sink(Protocol):
     """Where the serialized WatchResponses of a stream go."""
 
-    def offer(self, message: bytes) -> bool:
-        """Take the message and return True, or return False when too much is waiting already."""
+    def offer(self, messages: Sequence[bytes]) -> bool:
+        """Take the messages and return True, or return False when too much waits already."""
         ...
 
     def send(self, message: bytes) -> None:
@@ -45,14 +45,13 @@ class Watcher:
     """One watch of a stream.
 
     `min_rev` is the first revision it has not seen yet (exact while it is not synced), `tag` its
-    watch ID as the field of a response, `quiet` whether nothing came since the last progress tick.
+    watch ID as the field of a response, `quiet` whether nothing came since the last progress tick
+    (kept only for a watcher that wishes to be told of progress).
     """
 
     __slots__ = (
         "min_rev",
-        "offer",
         "owner",
-        "progress_notify",
         "quiet",
         "sink",
         "synced",
@@ -69,28 +68,25 @@ class Watcher:
         owner: Owner,
         *,
         min_rev: int = 0,
-        progress_notify: bool = False,
     ) -> None:
         self.watch_id = watch_id
         self.owner = owner
         self.tag = b"\x10" + varint(watch_id) if watch_id else b""
         self.wish = wish
         self.sink = sink
-        self.offer = sink.offer
         self.min_rev = min_rev
-        self.progress_notify = progress_notify
         self.quiet = True
         self.synced = False
 
 
 class Cohort:
-    """The watchers of a group that share a wish, in the order in which they joined."""
+    """The watchers of a group that share a wish, by stream, in the order in which they joined."""
 
     __slots__ = ("members", "wish")
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        self.members: dict[Watcher, None] = {}
+        self.members: dict[Sink, dict[Watcher, None]] = {}
 
 
 _Cohorts = dict[Wish, Cohort]
@@ -110,7 +106,8 @@ class WatchGroup:
     def __iter__(self) -> Iterator[Watcher]:
         for cohorts in (*self._keys.values(), *self._ranges.values()):
             for cohort in cohorts.values():
-                yield from cohort.members
+                for watchers in cohort.members.values():
+                    yield from watchers
 
     def add(self, watcher: Watcher, wish: Wish | None = None) -> None:
         """Let a watcher in, with a wish other than its own if one is given."""
@@ -125,7 +122,7 @@ class WatchGroup:
         cohort = cohorts.get(wish)
         if cohort is None:
             cohort = cohorts[wish] = Cohort(wish)
-        cohort.members[watcher] = None
+        cohort.members.setdefault(watcher.sink, {})[watcher] = None
         self._count += 1
 
     def remove(self, watcher: Watcher) -> None:
@@ -135,8 +132,11 @@ class WatchGroup:
         if cohorts is None:
             raise KeyError(wish)
         cohort = cohorts[wish]
-        del cohort.members[watcher]
+        siblings = cohort.members[watcher.sink]
+        del siblings[watcher]
         self._count -= 1
+        if not siblings:
+            del cohort.members[watcher.sink]
         if cohort.members:
             return
         del cohorts[wish]

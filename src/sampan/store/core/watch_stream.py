@@ -81,8 +81,9 @@ class WatchStream:
             no_delete=WatchCreateRequest.NODELETE in filters,
             prev_kv=request.prev_kv,
             fragment=request.fragment,
+            progress_notify=request.progress_notify,
         )
-        watcher = Watcher(watch_id, wish, self._sink, self, progress_notify=request.progress_notify)
+        watcher = Watcher(watch_id, wish, self._sink, self)
         self._watchers[watch_id] = watcher
         self._control(watch_id, created=True)
         self._hub.join(watcher, request.start_revision)
@@ -107,7 +108,7 @@ class WatchStream:
     def tick(self) -> None:
         """Report progress to each watch that wants it and had nothing since the last tick."""
         for watcher in self._watchers.values():
-            if not watcher.progress_notify:
+            if not watcher.wish.progress_notify:
                 continue
             if watcher.quiet and watcher.synced:
                 self._control(watcher.watch_id)

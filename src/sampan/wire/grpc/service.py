@@ -97,6 +97,10 @@ class StreamCall(ServerCall, Protocol):
         """Queue one message for sending; never blocks. No effect once the call is done."""
         ...
 
+    def send_all(self, messages: Sequence[bytes]) -> None:
+        """Queue several messages: the same as `send` for each, at a fraction of the cost."""
+        ...
+
     @property
     def buffered_bytes(self) -> int:
         """Bytes queued by `send` that flow control or the socket has not taken yet."""
