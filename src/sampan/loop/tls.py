@@ -17,6 +17,7 @@ def server_context(
     key: str | Path,
     *,
     client_ca: str | Path | None = None,
+    client_crl: str | Path | None = None,
     require_client_cert: bool = False,
     min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
     max_version: ssl.TLSVersion | None = None,
@@ -24,10 +25,11 @@ def server_context(
 ) -> ssl.SSLContext:
     """Return a server context for PEM files `cert` and `key`.
 
-    With `client_ca` the client's certificate is verified; `require_client_cert` refuses clients
-    without one. The files are looked at on each handshake and read again when they changed; new
-    files that do not load are ignored until they do. `ciphers` is OpenSSL's syntax and concerns
-    TLS 1.2. Raises OSError or ssl.SSLError when the files do not load now.
+    With `client_ca` the client's certificate is verified, with `client_crl` also that it is not
+    revoked; `require_client_cert` refuses clients without one. Certificate, key and revocations
+    are looked at on each handshake and read again when they changed; new files that do not load are
+    ignored until they do. `ciphers` is OpenSSL's syntax and concerns TLS 1.2. Raises OSError or
+    ssl.SSLError when the files do not load now.
     """
 
     def build() -> ssl.SSLContext:
@@ -42,9 +44,12 @@ def server_context(
         if client_ca is not None:
             context.load_verify_locations(client_ca)
             context.verify_mode = ssl.CERT_REQUIRED if require_client_cert else ssl.CERT_OPTIONAL
+        if client_crl is not None:
+            context.load_verify_locations(client_crl)
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
         return context
 
-    files = [Path(cert), Path(key)]
+    files = [Path(cert), Path(key), *([] if client_crl is None else [Path(client_crl)])]
     first = build()
     fresh = first
     seen = _stamps(files)

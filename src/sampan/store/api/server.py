@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Final
 
 from sampan.base.log import Logger
-from sampan.loop import tls
 from sampan.loop.health import HealthService
 from sampan.loop.server import RpcServer
 from sampan.loop.server_limits import ServerLimits
@@ -20,10 +20,12 @@ from sampan.store.api.metrics import HealthCounts, exposition
 from sampan.store.api.metrics_process import process_families
 from sampan.store.api.service import Context
 from sampan.store.core.version import CLUSTER_VERSION, SERVER_VERSION
+from sampan.store.shell.client_tls import context_for
+from sampan.store.shell.client_tls import client_tls_context
 from sampan.store.shell.config import EtcdConfig, Url
 from sampan.store.shell.node import Node
 from sampan.wire.grpc.reflection import Reflection
-from sampan.wire.grpc.service import MethodTable, StreamMethod, UnaryMethod
+from sampan.wire.grpc.service import HttpHandler, MethodTable, StreamMethod, UnaryMethod
 from sampan.wire.h2.settings import Limits
 from sampan.wire.protobuf import POOL
 
@@ -57,6 +59,7 @@ class EtcdServer:
         self._counts = HealthCounts()
         self._routes = HealthRoutes(NodeHealth(node, self._context), self._counts, log)
         self._servers: list[RpcServer] = []
+        self._tls: ssl.SSLContext | None = None
 
     @classmethod
     async def start(cls, config: EtcdConfig, log: Logger) -> EtcdServer:
@@ -79,9 +82,14 @@ class EtcdServer:
 
     async def _listen(self) -> None:
         config = self.node.config
-        main = self._rpc_server()
+        http_urls = config.listen_client_http_urls
+        main = self._rpc_server(http=None if http_urls else self._http())
         for url in config.listen_client_urls:
             self.endpoints.append(str(await self._open(main, url)))
+        for url in http_urls:
+            plain = RpcServer({}, http=self._http())
+            self._servers.append(plain)
+            await self._open(plain, url)
         for url in config.listen_metrics_urls:
             plain = RpcServer({}, http=MetricsHttp(health=self._routes, metrics=self._metrics))
             self._servers.append(plain)
@@ -95,7 +103,7 @@ class EtcdServer:
             message += "insecurely; this is strongly discouraged!" if insecure else "securely"
             self._log.info(message, address=endpoint)
 
-    def _rpc_server(self) -> RpcServer:
+    def _rpc_server(self, http: HttpHandler | None) -> RpcServer:
         config = self.node.config
         methods = {**self._services, **self._health.methods()}
         names = sorted({path[1:].partition("/")[0] for path in methods})
@@ -108,7 +116,7 @@ class EtcdServer:
             keepalive_interval_s=config.grpc_keepalive_interval_s,
             keepalive_timeout_s=config.grpc_keepalive_timeout_s,
         )
-        server = RpcServer(methods, http=self._http(), limits=limits)
+        server = RpcServer(methods, http=http, limits=limits)
         self._servers.append(server)
         return server
 
@@ -129,7 +137,7 @@ class EtcdServer:
         )
 
     async def _open(self, server: RpcServer, url: Url) -> Url:
-        context = self._tls() if url.tls else None
+        context = self._client_tls() if url.tls else None
         if url.unix:
             await server.listen_unix(url.host, context)
             return url
@@ -137,13 +145,10 @@ class EtcdServer:
         return Url(url.scheme, url.host or host, port)
 
     def _tls(self) -> ssl.SSLContext:
-        settings = self.node.config.client_tls
-        return tls.server_context(
-            settings.cert_file,
-            settings.key_file,
-            client_ca=settings.trusted_ca_file or None,
-            require_client_cert=settings.client_cert_auth,
-        )
+        config = self.node.config
+        hosts = {url.host for url in config.listen_client_urls if not url.unix}
+        directory = Path(config.directory) / "fixtures" / "client"
+        return context_for(config.client_tls, directory, hosts | {"localhost", "127.0.0.1"})
 
     def _metrics(self) -> bytes:
         server = self._servers[0]
