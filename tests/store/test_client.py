@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -36,10 +35,7 @@ pytestmark = pytest.mark.real
 Main = Callable[[Client], Coroutine[object, object, None]]
 
 
-FLAVOURS = ["etcd", "sampan"] if find_spec("sampan.cli.main") else ["etcd"]
-
-
-@pytest.fixture(scope="module", params=FLAVOURS)
+@pytest.fixture(scope="module", params=["etcd", "sampan"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

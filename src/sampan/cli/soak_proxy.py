@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 __all__ = ["CutProxy"]
 
@@ -30,9 +31,12 @@ class CutProxy:
         """Open the port."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
-    async def cut(self) -> int:
-        """Cut every connection, in the middle of whatever it is doing; returns how many."""
-        relays = tuple(self._relays)
+    async def cut(self, chosen: Callable[[], bool] = lambda: True) -> int:
+        """Cut connections, in the middle of whatever they are doing; returns how many.
+
+        `chosen()` is asked for each; without it all are cut.
+        """
+        relays = [relay for relay in self._relays if chosen()]
         for relay in relays:
             relay.cancel()
         await asyncio.gather(*relays, return_exceptions=True)
