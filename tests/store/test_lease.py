@@ -266,12 +266,3 @@ def test_deadlines_that_pile_up_are_spread_after_a_promotion() -> None:
     assert 750 <= len(world.lessor.expired(5000)) <= 760
     world.clock.now_s += 1
     assert 750 <= len(world.lessor.expired(5000)) <= 760
-
-
-def test_the_timer_says_when_to_look_again() -> None:
-    world = World().primary()
-    assert math.isinf(world.lessor.next_timer_s())
-    world.lessor.grant(1, 10)
-    assert world.lessor.next_timer_s() == world.clock.now_s + 10
-    world.lessor.demote()
-    assert math.isinf(world.lessor.next_timer_s())

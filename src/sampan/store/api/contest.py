@@ -36,8 +36,6 @@ from sampan.wire.grpc.status import Code, Metadata, RpcError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sampan.store.core.identity import Identity
-
 __all__ = ["Contest", "Inbox", "as_client_error", "failure", "if_created_at"]
 
 SESSION_TTL_S: Final = 60
@@ -210,17 +208,9 @@ class Contest:
         """Return the record with the lowest create revision, as of now."""
         return self._select(pb.RangeRequest.ASCEND)
 
-    def rights(self) -> Rights:
-        """Return what the caller may watch."""
-        return Rights(self._context, self._call)
-
-    def identity(self) -> Identity | None:
-        """Return who calls."""
-        return self._context.authorize(self._call)
-
     def inbox(self) -> Inbox:
         """Return a stream for watches of the caller."""
-        return Inbox(self._context, self.rights())
+        return Inbox(self._context, Rights(self._context, self._call))
 
     def _before(self, create_rev: int) -> bytes | None:
         """Return the key that entered last before `create_rev`."""

@@ -272,10 +272,6 @@ class Lessor:
             self._schedule_checkpoint(lease, now_s)
         return due
 
-    def next_timer_s(self) -> float:
-        """Return the time at which `expired` or `due_checkpoints` may have something; or inf."""
-        return min(heap[0][0] if heap else inf for heap in (self._deadlines, self._checkpoints))
-
     # ---- looking
 
     def lookup(self, lease_id: int) -> Lease | None:

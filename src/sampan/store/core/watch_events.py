@@ -23,7 +23,6 @@ __all__ = [
     "Wish",
     "control_response",
     "encode_responses",
-    "event_count",
 ]
 
 Change = tuple[bytes, bytes, int, bool, bytes | None]
@@ -133,11 +132,6 @@ def control_response(
         text = reason.encode()
         parts += (b"2", varint(len(text)), text)
     return b"".join(parts)
-
-
-def event_count(responses: Iterable[Response]) -> int:
-    """Return how many events the responses hold."""
-    return sum(response.events for response in responses)
 
 
 def _response(first: int, last: int, parts: list[bytes], size: int, limit: int) -> Response:
