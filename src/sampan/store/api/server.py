@@ -21,7 +21,6 @@ from sampan.store.api.metrics_process import process_families
 from sampan.store.api.service import Context
 from sampan.store.core.version import CLUSTER_VERSION, SERVER_VERSION
 from sampan.store.shell.client_tls import context_for
-from sampan.store.shell.client_tls import client_tls_context
 from sampan.store.shell.config import EtcdConfig, Url
 from sampan.store.shell.node import Node
 from sampan.wire.grpc.reflection import Reflection
@@ -59,7 +58,7 @@ class EtcdServer:
         self._counts = HealthCounts()
         self._routes = HealthRoutes(NodeHealth(node, self._context), self._counts, log)
         self._servers: list[RpcServer] = []
-        self._tls: ssl.SSLContext | None = None
+        self._tls_context: ssl.SSLContext | None = None
 
     @classmethod
     async def start(cls, config: EtcdConfig, log: Logger) -> EtcdServer:
@@ -144,7 +143,12 @@ class EtcdServer:
         host, port = await server.listen(url.host, url.port, context)
         return Url(url.scheme, url.host or host, port)
 
-    def _tls(self) -> ssl.SSLContext:
+    def _client_tls(self) -> ssl.SSLContext:
+        if self._tls_context is None:
+            self._tls_context = self._make_tls()
+        return self._tls_context
+
+    def _make_tls(self) -> ssl.SSLContext:
         config = self.node.config
         hosts = {url.host for url in config.listen_client_urls if not url.unix}
         directory = Path(config.directory) / "fixtures" / "client"

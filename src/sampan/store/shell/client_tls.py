@@ -55,7 +55,8 @@ def context_for(config: TlsConfig, directory: Path, hosts: Iterable[str]) -> ssl
             key,
             client_ca=config.trusted_ca_file or None,
             client_crl=config.client_crl_file or None,
-            require_client_cert=config.client_cert_auth,
+            # As in etcd, an authority to verify against means that a certificate is asked for.
+            require_client_cert=config.client_cert_auth or bool(config.trusted_ca_file),
             min_version=_VERSIONS[config.min_version or "TLS1.2"],
             max_version=_VERSIONS[config.max_version] if config.max_version else None,
             ciphers=openssl_ciphers(config.cipher_suites) if config.cipher_suites else None,

@@ -126,9 +126,11 @@ class TlsConfig:
             )
         if self.min_version == "TLS1.3" and self.cipher_suites:
             raise ConfigError("cipher suites cannot be configured when only TLS1.3 is enabled")
+        if self.client_crl_file and not self.trusted_ca_file:
+            raise ConfigError("--client-crl-file needs --trusted-ca-file")
         if bool(self.cert_file) != bool(self.key_file):
             raise ConfigError("--cert-file and --key-file must both be given")
-        if self.client_cert_auth and not self.trusted_ca_file and not self.auto_tls:
+        if self.client_cert_auth and not self.trusted_ca_file:
             raise ConfigError("--client-cert-auth needs --trusted-ca-file")
 
 
