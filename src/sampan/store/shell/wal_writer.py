@@ -166,7 +166,6 @@ class Wal:
             self._sync(self._fd)
         except OSError as second:
             self._fail(second)
-        self._capacity = self._offset  # the next append starts a segment, or finds no space again
         raise self._no_space(error) from error
 
     def _fail(self, error: OSError) -> None:
