@@ -79,6 +79,10 @@ class Http1Server:
                     self._write(h11.InformationalResponse(status_code=100, headers=[]))
                 return
             if isinstance(event, h11.Request):
+                if sum(len(n) + len(v) for n, v in event.headers) > _MAX_HEADER_BYTES:
+                    # The parser bounds only what is incomplete.
+                    self._refuse(431)
+                    return
                 self._request = event
                 self._body.clear()
                 self._since_s = self._loop.time()
