@@ -13,6 +13,7 @@ import pytest
 from tests.store.echo_service import EchoService
 
 from sampan.base.log import Logger
+from sampan.loop.rpc_stats import RpcStats
 from sampan.store.api.gateway import Gateway
 from sampan.store.api.gateway_routes import ROUTES, SERVICE_FILES
 from sampan.wire.grpc.service import HttpRequest, HttpResponse, Peer
@@ -265,3 +266,18 @@ def test_every_rpc_has_a_path() -> None:
         for method in service.methods
     }
     assert reached == offered
+
+
+def test_calls_are_counted_where_asked() -> None:
+    async def scenario(_: Gateway, service: EchoService) -> None:
+        stats = RpcStats()
+        gateway = Gateway(service.methods(), Logger(lambda _: 0, lambda: 0.0), lambda: stats)
+        await gateway(request("/v3/kv/range", {"key": KEY}))
+        await gateway(request("/v3/kv/range", {}))
+        await lines_of(await gateway(request("/v3/lease/keepalive", b'{"ID":1} {"ID":2}')))
+        ranges = stats.methods["/etcdserverpb.KV/Range"]
+        assert (ranges.started, ranges.handled[0], ranges.handled[3]) == (2, 1, 1)
+        renewals = stats.methods["/etcdserverpb.Lease/LeaseKeepAlive"]
+        assert (renewals.msg_received, renewals.msg_sent, renewals.active) == (2, 2, 0)
+
+    run(scenario)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from sampan.base.log import Logger
@@ -64,12 +64,17 @@ _METADATA_PREFIX = "grpc-metadata-"
 
 
 class Gateway:
-    """Serves the paths of `ROUTES` from a table of methods; use as an HttpHandler."""
+    """Serves the paths of `ROUTES` from a table of methods; use as an HttpHandler.
 
-    def __init__(self, methods: MethodTable, log: Logger, stats: RpcStats | None = None) -> None:
+    Calls are counted in what `stats()` returns, beside those that come by gRPC.
+    """
+
+    def __init__(
+        self, methods: MethodTable, log: Logger, stats: Callable[[], RpcStats] = RpcStats
+    ) -> None:
         self._methods = methods
         self._log = log
-        self._stats = RpcStats() if stats is None else stats
+        self._stats = stats
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer one request; never raises for a wrong one."""
@@ -132,7 +137,7 @@ class Gateway:
 
     def _count(self, route: Route, call: LocalCall) -> MethodStats:
         """Count the call where those that come by gRPC are counted."""
-        stats = self._stats.method(route.full_name, route.streaming)
+        stats = self._stats().method(route.full_name, route.streaming)
         stats.started += 1
 
         def ended() -> None:

@@ -121,7 +121,9 @@ class EtcdServer:
 
     def _http(self) -> ClientHttp:
         config = self.node.config
-        gateway = Gateway(self._services, self._log) if config.enable_grpc_gateway else None
+        gateway = None
+        if config.enable_grpc_gateway:
+            gateway = Gateway(self._services, self._log, lambda: self._servers[0].stats)
         return ClientHttp(
             health=self._routes,
             metrics=self._metrics,
