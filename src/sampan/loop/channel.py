@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import TypedDict
 
 from sampan.loop.channel_call import ClientStream, StreamingCall, UnaryCall
 from sampan.loop.channel_codec import metadata_block, timeout_text
@@ -28,6 +29,16 @@ from sampan.wire.h2.headers import encode_headers
 __all__ = ["Channel", "ClientStream", "NotProcessedError"]
 
 _CACHE_ENTRIES = 256
+# Some servers never answer the closing alert; there is nothing left to wait for.
+_TLS_SHUTDOWN_S = 0.5
+
+
+class _TlsOptions(TypedDict, total=False):
+    """What asyncio wants to know about a TLS connection."""
+
+    ssl: ssl.SSLContext
+    server_hostname: str
+    ssl_shutdown_timeout: float
 
 
 class Channel:
@@ -253,23 +264,19 @@ class Channel:
         loop = asyncio.get_running_loop()
         host, _, port = self.target.rpartition(":")
         host = host.strip("[]")
-        unix = self.target.startswith("unix:")
-        name = self._server_name or ("localhost" if unix else host)
-        if unix:
-            await loop.create_unix_connection(
-                lambda: link,
-                self.target.removeprefix("unix:"),
-                ssl=self._tls,
-                server_hostname=None if self._tls is None else name,
-            )
+        path = self.target.removeprefix("unix:") if self.target.startswith("unix:") else None
+        options: _TlsOptions = {}
+        if self._tls is not None:
+            name = self._server_name or (host if path is None else "localhost")
+            options = {
+                "ssl": self._tls,
+                "server_hostname": name,
+                "ssl_shutdown_timeout": _TLS_SHUTDOWN_S,
+            }
+        if path is not None:
+            await loop.create_unix_connection(lambda: link, path, **options)
         else:
-            await loop.create_connection(
-                lambda: link,
-                host,
-                int(port),
-                ssl=self._tls,
-                server_hostname=None if self._tls is None else name,
-            )
+            await loop.create_connection(lambda: link, host, int(port), **options)
 
     def _unusable(self, link: Link, code: int) -> None:
         if self._link is link:
