@@ -28,6 +28,9 @@ LOG_LINE: Final = re.compile(r"^\{\"level\"|^\d{4}[-/]\d\d[-/]\d\d |^\[core\]|^W
 BIG_NUMBER: Final = re.compile(r"(?<![\w.])(?:\d{15,20}|[0-9a-f]{14,16})(?![\w.])")
 VOLATILE: Final = (
     (re.compile(r"(\"?raft_?(?:term|index|appliedindex)\"?\s*[:=]\s*)\d+", re.I), r"\1*"),
+    # etcd reports a quota only when one was set; ours always reports the one that holds.
+    (re.compile(r"\"dbSizeQuota\":\d+,"), ""),
+    (re.compile(r"\"DBSizeQuota\" : \d+\n"), ""),
     (re.compile(r"(\"?(?:dbsize|dbsizeinuse|dbsizequota)\"?\s*[:=]\s*)\d+", re.I), r"\1*"),
     (re.compile(r"(\"?(?:storage)?version\"?\s*[:=]\s*)\"\d+\.\d+\.\d+\"", re.I), r"\1*"),
     (re.compile(r"(took\"?\s*[=: ]\s*)\"?[\d.]+[mµn]?s\"?"), r"\1*"),

@@ -175,7 +175,7 @@ def test_leadership_can_only_stay() -> None:
         (rpc.DowngradeRequest.ENABLE, "3", errors.WRONG_DOWNGRADE_VERSION_FORMAT),
         (rpc.DowngradeRequest.ENABLE, "3.6.0", errors.INVALID_DOWNGRADE_TARGET_VERSION),
         (rpc.DowngradeRequest.ENABLE, "3.5.0", errors.DOWNGRADE_NOT_SUPPORTED),
-        (rpc.DowngradeRequest.CANCEL, "", errors.NO_INFLIGHT_DOWNGRADE),
+        (rpc.DowngradeRequest.CANCEL, "", None),
     ],
 )
 def test_downgrades(
@@ -187,7 +187,7 @@ def test_downgrades(
         if error is not None:
             await refused(error, answer)
         else:
-            assert (await answer).version == "3.6.0"
+            assert (await answer).version == "3.6"
 
     with_member(check)
 

@@ -30,9 +30,9 @@ class _Cluster:
         if request.linearizable:
             await self._context.read_barrier()
         self._access.check_authenticated(self._context.authorize(call))
-        response = pb.MemberListResponse(
-            header=self._context.header(), members=self._members.messages()
-        )
+        header = self._context.header()
+        header.ClearField("revision")  # as in etcd, where the cluster service knows none
+        response = pb.MemberListResponse(header=header, members=self._members.messages())
         return response.SerializeToString()
 
     async def member_update(self, call: UnaryCall, body: bytes) -> bytes:

@@ -165,15 +165,16 @@ class _Maintenance:
         """Validate a downgrade; to start one is not supported yet, so none is ever in progress."""
         request = parse(pb.DowngradeRequest, body)
         self._check_admin(call)
-        if request.action == pb.DowngradeRequest.CANCEL:
-            raise errors.NO_INFLIGHT_DOWNGRADE()
-        if request.action not in (pb.DowngradeRequest.VALIDATE, pb.DowngradeRequest.ENABLE):
+        if request.action not in pb.DowngradeRequest.DowngradeAction.values():
             raise RpcError(Code.UNKNOWN, "etcdserver: unknown method")
-        _check_downgrade_target(request.version)
+        if request.action != pb.DowngradeRequest.CANCEL:  # to cancel none succeeds, as in etcd
+            _check_downgrade_target(request.version)
         if request.action == pb.DowngradeRequest.ENABLE:
             raise errors.DOWNGRADE_NOT_SUPPORTED()
         await self._context.read_barrier()
-        response = pb.DowngradeResponse(header=self._context.header(), version=CLUSTER_VERSION)
+        response = pb.DowngradeResponse(
+            header=self._context.header(), version=CLUSTER_VERSION.removesuffix(".0")
+        )
         return response.SerializeToString()
 
 

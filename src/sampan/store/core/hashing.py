@@ -43,24 +43,23 @@ def hash_kv(mvcc: Mvcc, backend: Backend, at_revision: int = 0) -> KeyHash:
 
 
 def _readable(mvcc: Mvcc, backend: Backend, upto: int) -> Iterator[tuple[bytes, bytes]]:
-    kept = _kept(mvcc)
+    kept = _kept(mvcc, upto)
     for rev_key, raw in backend.scan_revisions(b"", revision.pack(upto + 1, 0)):
-        if revision.main_of(rev_key) > mvcc.compact_revision or rev_key in kept:
+        if revision.main_of(rev_key) > mvcc.compact_revision or not kept or rev_key in kept:
             yield rev_key, raw
 
 
-def _kept(mvcc: Mvcc) -> set[bytes]:
-    """Return the revisions at or before the compaction that a read there still needs."""
-    compacted = mvcc.compact_revision
-    if compacted <= 0:
+def _kept(mvcc: Mvcc, upto: int) -> set[bytes]:
+    """Return the revisions that a read at `upto` finds.
+
+    Of what lies at or before the compaction only these count, as in etcd: not those that a read at
+    the compaction itself would find. And as in etcd, when nothing is found, everything counts.
+    """
+    if mvcc.compact_revision <= 0:
         return set()
     kept = set()
     for key in (*mvcc.index.live, *(k for k in mvcc.index.past if k not in mvcc.index.live)):
-        where = mvcc.index.at(key, compacted)
+        where = mvcc.index.at(key, upto)
         if where is not None:
             kept.add(revision.pack(*where))
-        elif (past := mvcc.index.past.get(key)) is not None:
-            sub = past.tombstone_at(compacted)
-            if sub is not None:
-                kept.add(revision.pack(compacted, sub, tombstone=True))
     return kept
