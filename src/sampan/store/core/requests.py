@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sampan.store.core import errors
-from sampan.store.core.ranges import covers
+from sampan.store.core.ranges import FROM_KEY, covers
 from sampan.store.pb.rpc_pb2 import (
     DeleteRangeRequest,
     PutRequest,
@@ -116,7 +116,8 @@ def _check_overlaps(ops: Sequence[RequestOp]) -> tuple[set[bytes], list[tuple[by
 
 
 def _within(key: bytes, ranges: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(covers(start, end, key) for start, end in ranges)
+    """Tell whether a deleted range is known to hold the key; as in etcd, "from key" is not seen."""
+    return any(covers(start, end, key) for start, end in ranges if end != FROM_KEY)
 
 
 def is_read_only(request: TxnRequest) -> bool:

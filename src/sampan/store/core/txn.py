@@ -101,6 +101,9 @@ def _check_ahead(mvcc: Mvcc, leases: Leases, ops: Sequence[RequestOp]) -> None:
         if op.HasField("request_put"):
             check_changes(mvcc, leases, op.request_put)
         elif op.HasField("request_range"):
+            # A negative revision means the newest in a range by itself; as in etcd, not in here.
+            if op.request_range.revision < min(0, mvcc.compact_revision):
+                raise errors.COMPACTED()
             mvcc.check_readable(op.request_range.revision)
 
 
