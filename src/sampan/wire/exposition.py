@@ -28,25 +28,31 @@ class Family:
     samples: tuple[tuple[str, Labels, Number], ...]
 
 
-def counter(name: str, text: str, value: Number | Iterable[tuple[Labels, Number]]) -> Family:
-    """Return a counter: one value, or labels and value of each series."""
+Value = Number | Iterable[tuple[Labels, Number]] | None
+"""One value, the labels and value of each series, or None for what is not known."""
+
+
+def counter(name: str, text: str, value: Value) -> Family:
+    """Return a counter."""
     return _simple("counter", name, text, value)
 
 
-def gauge(name: str, text: str, value: Number | Iterable[tuple[Labels, Number]]) -> Family:
-    """Return a gauge: one value, or labels and value of each series."""
+def gauge(name: str, text: str, value: Value) -> Family:
+    """Return a gauge."""
     return _simple("gauge", name, text, value)
 
 
-def _simple(
-    kind: str, name: str, text: str, value: Number | Iterable[tuple[Labels, Number]]
-) -> Family:
+def _simple(kind: str, name: str, text: str, value: Value) -> Family:
+    if value is None:
+        return Family(name, kind, text, ())
     pairs = [({}, value)] if isinstance(value, int | float) else value
     return Family(name, kind, text, tuple(("", labels, number) for labels, number in pairs))
 
 
-def histogram(name: str, text: str, values: Histogram) -> Family:
+def histogram(name: str, text: str, values: Histogram | None) -> Family:
     """Return a histogram with its buckets, sum and count."""
+    if values is None:
+        return Family(name, "histogram", text, ())
     samples: list[tuple[str, Labels, Number]] = [
         ("_bucket", {"le": _number(bound)}, count) for bound, count in values.cumulative()
     ]
@@ -60,9 +66,11 @@ def histogram(name: str, text: str, values: Histogram) -> Family:
 
 
 def render(families: Iterable[Family]) -> bytes:
-    """Return the text of all families, in the order of their names."""
+    """Return the text of all families that have samples, in the order of their names."""
     lines: list[str] = []
     for family in sorted(families, key=lambda family: family.name):
+        if not family.samples:
+            continue
         lines.append(f"# HELP {family.name} {_escape(family.help)}")
         lines.append(f"# TYPE {family.name} {family.type}")
         for suffix, labels, value in family.samples:

@@ -86,7 +86,10 @@ class HealthCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Everything `/metrics` tells about the store, at one moment. Names follow etcd's metrics."""
+    """Everything `/metrics` tells about the store, at one moment. Names follow etcd's metrics.
+
+    A figure that is None is not counted, and its metric is left out rather than shown as 0.
+    """
 
     server_id: int
     server_version: str
@@ -98,11 +101,11 @@ class Figures:
     proposals_committed: int
     proposals_applied: int
     proposals_pending: int
-    proposals_failed: int = 0
+    proposals_failed: int | None = None
     quota_backend_bytes: int
-    slow_apply: int = 0
-    slow_read_indexes: int = 0
-    read_indexes_failed: int = 0
+    slow_apply: int | None = None
+    slow_read_indexes: int | None = None
+    read_indexes_failed: int | None = None
 
     db_size_bytes: int
     db_size_in_use_bytes: int
@@ -113,10 +116,10 @@ class Figures:
     deletes: int = 0
     ranges: int = 0
     txns: int = 0
-    put_size_bytes: int = 0
-    compacted_keys: int = 0
+    put_size_bytes: int | None = None
+    compacted_keys: int | None = None
     events: int = 0
-    pending_events: int = 0
+    pending_events: int | None = None
     watch_streams: int = 0
     watchers: int = 0
     slow_watchers: int = 0
@@ -125,14 +128,14 @@ class Figures:
     leases_renewed: int = 0
     leases_revoked: int = 0
     leases_expired: int = 0
-    lease_ttl: Histogram = field(default_factory=lambda: Histogram(LEASE_TTL_BOUNDS_S))
+    lease_ttl: Histogram | None = None
     auth_revision: int = 1
 
     wal_fsync: Histogram = field(default_factory=lambda: Histogram(FSYNC_BOUNDS_S))
-    wal_written_bytes: int = 0
+    wal_written_bytes: int | None = None
     backend_commit: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS_S))
     defrag: Histogram = field(default_factory=lambda: Histogram(DEFRAG_BOUNDS_S))
-    defrag_inflight: bool = False
+    defrag_inflight: bool | None = None
 
     grpc_received_bytes: int = 0
     grpc_sent_bytes: int = 0
