@@ -21,7 +21,7 @@ import lmdb
 
 from sampan.base.errors import SampanError
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
-from sampan.store.shell.wal_files import CURE, fsync_directory
+from sampan.store.shell.wal_files import CURE, NO_SPACE, fsync_directory
 from sampan.store.shell.write_buffer import Pairs, WriteBuffer
 
 __all__ = ["CONSISTENT_INDEX", "TERM", "BackendError", "LmdbFile"]
@@ -32,6 +32,8 @@ TERM: Final = b"term"
 MIN_MAP_BYTES: Final = 10 << 30
 LOAD_CHUNK: Final = 4096
 PUT_CHUNK: Final = 256  # between two of these another thread may run
+
+FULL_BELOW_BYTES: Final = 1 << 20
 
 LONG_KEY_BYTES: Final = 511
 """LMDB's limit. A key of this stored length stands for a longer one; see `_stored`."""
@@ -59,14 +61,25 @@ class LmdbFile:
     def _open(self) -> None:
         try:
             self._env = self._open_env()
-            self._dbs = {each: self._env.open_db(each.encode()) for each in BUCKETS}
         except (lmdb.Error, OSError) as error:
             raise BackendError(f"cannot open the backend {self.path}: {error}; {CURE}") from error
         try:
+            self._check_whole()
+            self._dbs = {each: self._env.open_db(each.encode()) for each in BUCKETS}
             self._measure()
+        except (lmdb.Error, OSError) as error:
+            self._env.close()
+            raise BackendError(f"cannot open the backend {self.path}: {error}; {CURE}") from error
         except BackendError:
             self._env.close()
             raise
+
+    def _check_whole(self) -> None:
+        """Raise BackendError for a file that is cut short: to map and read it would kill us."""
+        size_bytes = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if (found := self.path.stat().st_size) < size_bytes:
+            reason = f"it has {found} of {size_bytes} bytes"
+            raise BackendError(f"the backend {self.path} is cut short: {reason}; {CURE}")
 
     def _open_env(self) -> lmdb.Environment:
         while True:
@@ -88,13 +101,9 @@ class LmdbFile:
 
     def _measure(self) -> None:
         info, page = self._env.info(), self._env.stat()["psize"]
-        size_bytes = (info["last_pgno"] + 1) * page
-        if (found := self.path.stat().st_size) < size_bytes:
-            reason = f"it has {found} of {size_bytes} bytes"
-            raise BackendError(f"the backend {self.path} is cut short: {reason}; {CURE}")
         with self._env.begin() as txn:
             stats = [txn.stat(db) for db in self._dbs.values()]
-        self.size_bytes = size_bytes
+        self.size_bytes = (info["last_pgno"] + 1) * page
         pages = sum(
             each["branch_pages"] + each["leaf_pages"] + each["overflow_pages"] for each in stats
         )
@@ -226,10 +235,13 @@ class LmdbView:
         self._txn.abort()
 
 
-def is_no_space(error: Exception) -> bool:
-    """Tell whether a failed commit ran out of disk space."""
+def is_no_space(error: Exception, path: Path) -> bool:
+    """Tell whether a commit to the file at `path` failed because the disk is full."""
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
-    return code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if code == errno.EIO:  # what LMDB makes of a write that was cut short
+        fs = os.statvfs(path.parent)
+        return fs.f_bavail * fs.f_frsize < FULL_BELOW_BYTES
+    return code in NO_SPACE
 
 
 def _items(txn: lmdb.Transaction[bytes], db: lmdb._Database) -> Iterator[tuple[bytes, bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -122,7 +122,12 @@ class MemoryBackend:
         if self.revisions:
             yield list(self.revisions.items())
 
-    def start(self, reports: BackendReports, interval_s: float = 0.0) -> None:
+    def start(
+        self,
+        reports: BackendReports,
+        interval_s: float = 0.0,
+        observe_commit: Callable[[float], object] | None = None,
+    ) -> None:
         """Remember whom to ask for the applied index."""
         self._reports = reports
 

@@ -50,15 +50,25 @@ class LogReports(Protocol):
 class SingleLog:
     """A `Log` over a write-ahead log, for the running event loop.
 
-    `sink` gets the entries; `reports` hears of a full or broken disk. Call `replay` once before
-    the first `propose`, and `close` at the end.
+    `sink` gets the entries; `reports` hears of a full or broken disk; `observe_flush` gets how long
+    each batch took to become durable, in seconds, from whichever thread wrote it. Call `replay`
+    once before the first `propose`, and `close` at the end.
     """
 
-    def __init__(self, wal: Wal, sink: LogSink, reports: LogReports, *, term: int = 1) -> None:
+    def __init__(
+        self,
+        wal: Wal,
+        sink: LogSink,
+        reports: LogReports,
+        *,
+        term: int = 1,
+        observe_flush: Callable[[float], object] | None = None,
+    ) -> None:
         self.term = max(term, wal.last_term, 1)
         self._wal = wal
         self._sink = sink
         self._reports = reports
+        self._observe_flush = observe_flush
         self._loop = asyncio.get_running_loop()
         self._entries: list[bytes] = []
         self._contexts: list[object] = []
@@ -147,7 +157,10 @@ class SingleLog:
             self._wal.append(self.term, first_index, entries)
         except WalError as error:
             return error
-        self._latency_s += SMOOTHING * (perf_counter() - started_s - self._latency_s)
+        took_s = perf_counter() - started_s
+        self._latency_s += SMOOTHING * (took_s - self._latency_s)
+        if self._observe_flush is not None:
+            self._observe_flush(took_s)
         return None
 
     def _write_in_worker(self, batch: _Batch) -> None:

@@ -108,12 +108,18 @@ class Storage:
             log=self._logger,
             fsync=not self._config.unsafe_no_fsync,
         )
-        self._log = SingleLog(wal, sink, reports, term=max(self.backend.term, 1))
+        self._log = SingleLog(
+            wal,
+            sink,
+            reports,
+            term=max(self.backend.term, 1),
+            observe_flush=self.fsync_seconds.observe,
+        )
         return self._log
 
     def start(self) -> None:
         """Commit the backend in the background from now on."""
-        self.backend.start(self)
+        self.backend.start(self, observe_commit=self.commit_seconds.observe)
 
     # ---- what the backend reports (`BackendReports`)
 
