@@ -243,6 +243,36 @@ def test_a_stream_to_a_reader_of_nothing_waits_and_is_cut_off() -> None:
         assert peak_until_closed(server) - before < 64 * 1024 * 1024
 
 
+def test_a_last_word_to_a_reader_of_nothing_is_not_waited_for() -> None:
+    limits = ServerLimits(handshake_timeout_s=0.3)
+    opening = PREFACE + frames.settings([(4, 2**31 - 1)]) + frames.window_update(0, 2**30)
+    with serve(limits) as server, RawClient(server, opening) as client:
+        client.call(1, "Flood", b"")
+        client.send(frame(0, 0, 0, b"x"))
+        peak_until_closed(server)
+        assert server.server.stats.faults == {"PROTOCOL_ERROR": 1}
+
+
+def test_incomplete_requests_are_bounded_together() -> None:
+    limits = ServerLimits(partial_request_bytes=1_000_000)
+    with serve(limits) as server, RawClient(server) as client:
+        part = struct.pack(">BI", 0, 1_000_000) + b"x" * 16_000
+        refused = 0
+        for number, method in zip(range(100), ["Echo", "Unread"] * 50, strict=True):
+            client.send(frame(1, 4, open_id(number), grpc_headers(method)))
+            client.send(frame(0, 0, open_id(number), part))
+        client.call(201, "Echo", b"through")
+        while (item := client.read_frame()) is not None and item[0] != 0:
+            refused += item[0] == 1 and encode_headers([("grpc-status", "8")]) in item[3]
+        assert item is not None and item[3] == message(b"through")
+        assert refused == 100 - 62
+        held = [server.server.stats.methods[method].active for method in METHODS]
+        assert sum(held) == 62
+
+
+METHODS = ["/test.Echo/Echo", "/test.Echo/Unread"]
+
+
 def test_a_reader_of_nothing_cannot_make_the_server_collect_ping_answers() -> None:
     """Work between the pings makes them free of charge; the socket's bound holds all the same."""
     limits = ServerLimits(control_buffer_bytes=100_000, socket_buffer_bytes=64 * 1024)

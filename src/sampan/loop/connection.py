@@ -58,6 +58,7 @@ class ServerConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._since_s = self._loop.time()
         self._ending = False
+        self._closing_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket (after the TLS handshake)."""
@@ -124,9 +125,18 @@ class ServerConnection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Look at the clock."""
-        if self._speaker is not None:
+        if self.transport.is_closing():
+            self._sweep_closing(now)
+        elif self._speaker is not None:
             self._speaker.sweep(now)
         elif now - self._since_s >= self._limits.handshake_timeout_s:
+            self.transport.abort()
+
+    def _sweep_closing(self, now: float) -> None:
+        """What was written last is not waited for without end."""
+        if self._closing_s is None:
+            self._closing_s = now
+        elif now - self._closing_s >= self._limits.handshake_timeout_s:
             self.transport.abort()
 
     def shut_down(self) -> None:

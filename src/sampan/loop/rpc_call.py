@@ -39,6 +39,7 @@ class RpcCall(Stream):
 
     done = False
     _head_sent = False
+    _held_bytes = 0
     _timer: asyncio.TimerHandle | None = None
     _callbacks: list[Callable[[], None]] | None = None
 
@@ -106,6 +107,18 @@ class RpcCall(Stream):
         if not self.done:
             self.finish(Code.CANCELLED if code is ErrorCode.CANCEL else Code.UNAVAILABLE)
 
+    def hold(self, size_bytes: int) -> None:
+        """Say how much of its request the call keeps in memory.
+
+        Raises RpcError(RESOURCE_EXHAUSTED) when the connection's calls keep too much together.
+        """
+        host = self.host
+        more_bytes = size_bytes - self._held_bytes
+        self._held_bytes = size_bytes
+        host.partial_bytes += more_bytes
+        if more_bytes > 0 and host.partial_bytes > host.limits.partial_request_bytes:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, "grpc: too much request data waits")
+
     def arm(self) -> None:
         """Start the deadline's clock."""
         if self.route.timeout_s is not None:
@@ -118,6 +131,8 @@ class RpcCall(Stream):
         """Mark the call done and tell those who asked."""
         self.done = True
         self.route.stats.handled[code] += 1
+        if self._held_bytes:
+            self.hold(0)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

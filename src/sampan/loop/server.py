@@ -11,6 +11,7 @@ One port takes gRPC over HTTP/2 (with prior knowledge, or TLS and ALPN), plain H
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -48,12 +49,19 @@ class RpcServer:
     async def listen(
         self, host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[str, int]:
-        """Listen on TCP and return the address with the real port. Raises OSError."""
+        """Listen on TCP and return the address with the real port. Raises OSError.
+
+        Of a name's addresses one is taken, IPv4 before IPv6, so that port 0 means one port.
+        """
         loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        addresses = sorted(found, key=lambda info: info[0] != socket.AF_INET)
         timeout_s = self.limits.handshake_timeout_s if tls is not None else None
         listener = await loop.create_server(
             self._connection,
-            host,
+            str(addresses[0][4][0]),
             port,
             ssl=tls,
             backlog=_BACKLOG,

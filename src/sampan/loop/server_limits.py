@@ -23,7 +23,8 @@ class ServerLimits:
     `idle_timeout_s` an HTTP/1.1 connection between requests.
     `socket_buffer_bytes` is queued in the transport before senders wait; a client that reads
     nothing and still makes us answer is cut off at `control_buffer_bytes` beyond it.
-    `partial_request_bytes` bounds incomplete requests of one connection taken together.
+    `partial_request_bytes` bounds what incomplete requests and unread messages of one connection
+    hold together.
     """
 
     http2: Limits = field(default=Limits())

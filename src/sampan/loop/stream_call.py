@@ -56,15 +56,15 @@ class StreamServerCall(RpcCall):
             return
         try:
             messages = self._reader.feed(data)
+            self._unread_bytes += sum(map(len, messages))
+            self.hold(self._unread_bytes + self._reader.pending_bytes)
             if end_stream and self._reader.pending_bytes:
                 raise RpcError(Code.INTERNAL, "grpc: the stream ended within a message")
         except RpcError as error:
             self.fail(error.code, error.message)
             return
         self._ended = end_stream
-        for message in messages:
-            self._inbox.append(message)
-            self._unread_bytes += len(message)
+        self._inbox.extend(messages)
         self.route.stats.count_received(len(messages))
         if self._unread_bytes < self.link.limits.stream_window_bytes:
             self.credit(len(data))
@@ -93,6 +93,7 @@ class StreamServerCall(RpcCall):
     def _take(self) -> bytes:
         message = self._inbox.popleft()
         self._unread_bytes -= len(message)
+        self.hold(self._unread_bytes + self._reader.pending_bytes)
         if self._withheld_bytes and self._unread_bytes < self.link.limits.stream_window_bytes:
             withheld, self._withheld_bytes = self._withheld_bytes, 0
             self.credit(withheld)

@@ -9,7 +9,7 @@ from sampan.loop.rpc_call import GZIP_HEAD, HEAD, OK_TRAILERS, RpcCall
 from sampan.wire.grpc.framing import MessageReader, pack
 from sampan.wire.grpc.service import UnaryMethod
 from sampan.wire.grpc.status import Code, RpcError
-from sampan.wire.h2.codes import END_HEADERS, END_STREAM, HEADERS, ErrorCode
+from sampan.wire.h2.codes import END_HEADERS, END_STREAM, HEADERS
 
 __all__ = ["UnaryServerCall"]
 
@@ -27,7 +27,6 @@ class UnaryServerCall(RpcCall):
 
     _reader: MessageReader | None = None
     _message: bytes | None = None
-    _pending_bytes = 0
 
     def on_request(self, body: bytes) -> None:
         """Take a request that arrived in one piece."""
@@ -58,7 +57,7 @@ class UnaryServerCall(RpcCall):
             return
         try:
             messages = self._reader.feed(data)
-            self._account(self._reader.pending_bytes)
+            self.hold(self._reader.pending_bytes)
             for message in messages:
                 if self._message is not None:
                     raise RpcError(Code.INTERNAL, "grpc: more than one message in a unary call")
@@ -76,17 +75,11 @@ class UnaryServerCall(RpcCall):
         if not self.done:
             self._end_request()
 
-    def _account(self, pending_bytes: int) -> None:
-        """Bound what all incomplete requests of a connection hold together."""
-        self.host.partial_bytes += pending_bytes - self._pending_bytes
-        self._pending_bytes = pending_bytes
-        if self.host.partial_bytes > self.host.limits.partial_request_bytes:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, "grpc: too many incomplete requests")
-
     def _end_request(self) -> None:
         message, self._message = self._message, None
         incomplete = self._reader is None or self._reader.pending_bytes
         self._reader = None
+        self.hold(0)
         if message is None or incomplete:
             self.fail(Code.INTERNAL, "grpc: unary call without a complete message")
         else:
@@ -140,12 +133,5 @@ class UnaryServerCall(RpcCall):
 
     def finish(self, code: Code | int) -> None:
         """Let go of what an incomplete request held."""
-        if self._pending_bytes:
-            self.host.partial_bytes -= self._pending_bytes
-            self._pending_bytes = 0
         self._reader = self._message = None
         super().finish(code)
-
-    def on_reset(self, code: ErrorCode, reason: str) -> None:
-        """The client cancelled before the answer, or before all of it was sent."""
-        super().on_reset(code, reason)

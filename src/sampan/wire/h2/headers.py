@@ -24,7 +24,7 @@ from sampan.wire.h2.codes import ConnectionFault, ErrorCode
 
 __all__ = ["Head", "HeaderDecoder", "Kind", "encode_headers"]
 
-_MEMO_ENTRIES = 256
+_MEMO_BYTES = 128 * 1024
 _MEMO_BLOCK_BYTES = 2048
 _HARD_LIMIT_FACTOR = 4
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z")
@@ -93,6 +93,7 @@ class HeaderDecoder:
         self._decoder = Decoder(max_header_list_size=list_bytes * _HARD_LIMIT_FACTOR)
         self.block_limit_bytes = list_bytes * _HARD_LIMIT_FACTOR
         self.memo: dict[bytes, Head] = {}
+        self._memo_bytes = 0
 
     def decode(self, block: bytes) -> Head:
         """Decode and validate `block`; broken compression raises ConnectionFault."""
@@ -107,21 +108,28 @@ class HeaderDecoder:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header list too large") from None
         except (HPACKError, IndexError, ValueError) as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"bad HPACK: {error}") from None
-        head = _oversized(fields, self._list_bytes) or _validate(fields)
+        if _list_bytes(fields) > self._list_bytes:
+            head = Head(Kind.OVERSIZED, "header list too large")
+        else:
+            head = _validate(fields)
         unchanged = len(entries) == count and (entries[0] if entries else None) is newest
         # A block that starts with a table size update (001xxxxx) changes the table's limit.
         if not unchanged or (block and block[0] & 0xE0 == 0x20):
             self.memo.clear()
+            self._memo_bytes = 0
         elif len(block) <= _MEMO_BLOCK_BYTES:
-            if len(self.memo) >= _MEMO_ENTRIES:
+            size = len(block) + _list_bytes(fields)
+            if self._memo_bytes + size > _MEMO_BYTES:
                 self.memo.clear()
+                self._memo_bytes = 0
             self.memo[block] = head
+            self._memo_bytes += size
         return head
 
 
-def _oversized(fields: list[tuple[bytes, bytes]], limit_bytes: int) -> Head | None:
-    size = sum(len(name) + len(value) + 32 for name, value in fields)
-    return Head(Kind.OVERSIZED, "header list too large") if size > limit_bytes else None
+def _list_bytes(fields: list[tuple[bytes, bytes]]) -> int:
+    """Return the size of a header list as RFC 9113 section 6.5.2 counts it."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
 
 
 def _validate(fields: list[tuple[bytes, bytes]]) -> Head:
