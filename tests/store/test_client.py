@@ -457,3 +457,19 @@ def test_a_closed_client_ends_its_watches(server: Server) -> None:
         assert caught.value.code is Code.CANCELLED
 
     bounded(main())
+
+
+def test_closing_a_watch_ends_its_iteration(server: Server) -> None:
+    async def main(client: Client) -> None:
+        watch = client.watch("k")
+        await watch.ready()
+
+        async def count() -> int:
+            return sum([1 async for _ in watch])
+
+        counting = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        await watch.aclose()
+        assert await counting == 0
+
+    using(server, main)

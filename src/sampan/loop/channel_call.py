@@ -16,15 +16,15 @@ from sampan.loop.channel_errors import NotProcessedError
 from sampan.wire.grpc.framing import MessageReader, pack
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 from sampan.wire.h2.codes import ErrorCode
+from sampan.wire.h2.connection import Connection
 from sampan.wire.h2.headers import Head
-from sampan.wire.h2.sender import Sender, Stream
+from sampan.wire.h2.sender import Stream
 
 __all__ = ["Call", "ClientStream", "StreamingCall", "UnaryCall"]
 
 # Above this many bytes of unread messages a stream gets no more flow-control credit.
 _UNREAD_BYTES = 256 * 1024
 _SEND_BUFFER_BYTES = 256 * 1024
-_EXPIRED = RpcError(Code.DEADLINE_EXCEEDED, "context deadline exceeded")
 
 
 class Call(Stream):
@@ -34,8 +34,11 @@ class Call(Stream):
     after that.
     """
 
-    def __init__(self, link: Sender, limit_bytes: int, on_close: Callable[[], None]) -> None:
-        super().__init__(link, 0, None)
+    def __init__(
+        self, connection: Connection, limit_bytes: int, on_close: Callable[[], None]
+    ) -> None:
+        super().__init__(connection, 0, None)
+        self._connection = connection
         self._reader: MessageReader | None = None
         self._limit_bytes = limit_bytes
         self._on_close = on_close
@@ -91,7 +94,7 @@ class Call(Stream):
         """Take the abrupt end: of this stream, or of the whole connection."""
         if code is ErrorCode.REFUSED_STREAM:
             self._complete(NotProcessedError(f"stream refused: {reason}"))
-        elif getattr(self.link, "dead", False):
+        elif self._connection.dead:
             self._complete(RpcError(Code.UNAVAILABLE, f"connection lost: {reason}"))
         else:
             self._complete(reset_error(code, reason))
@@ -106,7 +109,7 @@ class Call(Stream):
 
     def expire(self) -> None:
         """End the call because its deadline has passed."""
-        self.fail(RpcError(_EXPIRED.code, _EXPIRED.message))
+        self.fail(RpcError(Code.DEADLINE_EXCEEDED, "context deadline exceeded"))
 
     def _status(self, head: Head) -> RpcError | None:
         try:
@@ -130,12 +133,12 @@ class UnaryCall(Call):
 
     def __init__(
         self,
-        link: Sender,
+        connection: Connection,
         limit_bytes: int,
         on_close: Callable[[], None],
         reply: asyncio.Future[bytes],
     ) -> None:
-        super().__init__(link, limit_bytes, on_close)
+        super().__init__(connection, limit_bytes, on_close)
         self.reply = reply
         self._message: bytes | None = None
 
@@ -160,8 +163,8 @@ class UnaryCall(Call):
 class StreamingCall(Call):
     """Many messages: they wait here until they are read, and flow control waits with them."""
 
-    def __init__(self, link: Sender, limit_bytes: int, owner: ClientStream) -> None:
-        super().__init__(link, limit_bytes, owner.closed)
+    def __init__(self, connection: Connection, limit_bytes: int, owner: ClientStream) -> None:
+        super().__init__(connection, limit_bytes, owner.closed)
         self._owner = owner
 
     def on_head(self, end_stream: bool) -> None:

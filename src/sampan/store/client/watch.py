@@ -25,6 +25,7 @@ __all__ = ["Filter", "Watch", "Watches"]
 
 Filter = Literal["noput", "nodelete"]
 
+_LIST_TIMEOUT_S = 60.0
 _PATH = "/etcdserverpb.Watch/Watch"
 # A member cut off from its leader breaks the stream instead of staying silent.
 _REQUIRE_LEADER = (("hasleader", "true"),)
@@ -158,7 +159,9 @@ class Watch(AsyncIterator[WatchBatch]):
         )
         path = "/etcdserverpb.KV/Range"
         try:
-            reply = await self._calls.call(path, request, rpc_pb2.RangeResponse, repeatable=True)
+            reply = await self._calls.call(
+                path, request, rpc_pb2.RangeResponse, repeatable=True, timeout_s=_LIST_TIMEOUT_S
+            )
         except RpcError as error:
             return resume.ReadFailed(error)
         return resume.Checked(reply) if count_only else resume.Listed(reply)
