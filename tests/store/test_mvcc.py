@@ -193,6 +193,6 @@ def test_hand_written_key_value_is_protobufs(size: int) -> None:
     kv = KeyValue(
         key=b"k", create_revision=3, mod_revision=70_000, version=2, value=b"v" * size, lease=-5
     )
-    raw = encode.key_value(b"k", 3, 70_000, 2, b"v" * size, -5)
+    raw = encode.key_value(b"k", 3, encode.varint(70_000), 2, b"v" * size, -5)
     assert raw == kv.SerializeToString()
     assert encode.unframe(encode.frame(raw)) == raw

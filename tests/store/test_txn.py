@@ -48,7 +48,6 @@ def run(mvcc: Mvcc, request: pb.TxnRequest) -> pb.TxnResponse:
         [put_op(b"k"), put_op(b"k")],
         [put_op(b"k"), delete_op(b"k")],
         [delete_op(b"a", b"z"), put_op(b"k")],
-        [delete_op(b"a", b"\0"), put_op(b"k")],
         [put_op(b"k"), txn_op([put_op(b"k")])],
         [put_op(b"k"), txn_op([], [put_op(b"k")])],
         [txn_op([put_op(b"k")]), txn_op([put_op(b"k")])],
@@ -69,6 +68,8 @@ def test_one_key_changes_once(ops: list[pb.RequestOp]) -> None:
         [delete_op(b"a", b"z"), delete_op(b"b")],
         [txn_op([put_op(b"k")], [put_op(b"k")])],
         [delete_op(b"a", b"k"), put_op(b"k")],
+        # As etcd has it: a deletion of everything from a key on is not held against puts.
+        [delete_op(b"a", b"\0"), put_op(b"k")],
     ],
 )
 def test_what_does_not_conflict_is_allowed(ops: list[pb.RequestOp]) -> None:

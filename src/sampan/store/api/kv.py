@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sampan.store.api.service import Context, parse
-from sampan.store.core import encode, errors, query, requests, txn
+from sampan.store.core import encode, entry, errors, query, requests, txn
+from sampan.store.core.decode import plain_put, point_get
 from sampan.store.core.entry import Kind
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, UnaryCall, UnaryMethod
@@ -18,6 +19,8 @@ __all__ = ["methods"]
 
 _FIRST_CHUNK_KEYS = 10
 _CHUNK_BYTES = 1 << 20
+_PUT_HEAD = entry.encode(Kind.PUT, b"")
+_COUNT_ONE = b" \x01"  # RangeResponse.count
 
 
 class _Kv:
@@ -28,15 +31,29 @@ class _Kv:
         self._state = context.state
         self._log = context.log
         self._max_ops = context.config.max_txn_ops
-        self._max_bytes = context.config.max_request_bytes
+        self._may_grow = context.may_grow
 
     def range(self, call: UnaryCall, body: bytes) -> None:
+        key = point_get(body)
+        if key is not None:
+            self._log.read_barrier(lambda: self._get(call, key))
+            return
         request = parse(pb.RangeRequest, body)
         requests.check_range(request)
         if request.serializable:
             self._read(call, request)
         else:
             self._log.read_barrier(lambda: self._answer(call, request))
+
+    def _get(self, call: UnaryCall, key: bytes) -> None:
+        """Answer a linearizable read of one key as it is now."""
+        state = self._state
+        if state.auth.enabled or state.alarms.corrupt:
+            self._answer(call, pb.RangeRequest(key=key))
+            return
+        record = state.mvcc.index.live.get(key)
+        head = state.header_field()
+        call.reply(head if record is None else head + record[0] + _COUNT_ONE)
 
     def _answer(self, call: UnaryCall, request: pb.RangeRequest) -> None:
         try:
@@ -51,7 +68,7 @@ class _Kv:
         if state.auth.enabled:
             identity = self._context.authorize(call)
             state.access.check_range(identity, request.key, request.range_end)
-        call.reply(query.answer(state.mvcc, request, state.header_bytes()))
+        call.reply(query.answer(state.mvcc, request, state.header_field()))
 
     async def range_stream(self, call: StreamCall) -> None:
         body = await call.receive()
@@ -72,7 +89,7 @@ class _Kv:
             state.access.check_range(identity, request.key, request.range_end)
         # The answer is fixed here, at one revision; the chunks only carry it out.
         framed, more, count = query.select(state.mvcc, request)
-        header = state.header_bytes()
+        head = state.header_field()
         start, keys = 0, _FIRST_CHUNK_KEYS
         while start + keys < len(framed):
             chunk = b"".join(framed[start : start + keys])
@@ -80,12 +97,17 @@ class _Kv:
             await call.drain()
             start += keys
             keys = keys * 2 if len(chunk) < _CHUNK_BYTES // 2 else max(1, keys // 2)
-        call.send(_stream_message(encode.range_response(header, framed[start:], more, count)))
+        call.send(_stream_message(encode.range_response(head, framed[start:], more, count)))
 
     def put(self, call: UnaryCall, body: bytes) -> None:
+        self._may_grow(len(body))
+        plain = plain_put(body)
+        if plain is not None and not self._state.auth.enabled:
+            # At most 16 KiB and complete: there is nothing left to check.
+            self._log.propose(_PUT_HEAD + body, (call, Kind.PUT, plain, "", 0))
+            return
         request = parse(pb.PutRequest, body)
         requests.check_put(request)
-        self._context.may_grow(len(body))
         self._propose(Kind.PUT, body, call, request)
 
     def delete_range(self, call: UnaryCall, body: bytes) -> None:
@@ -100,7 +122,7 @@ class _Kv:
             self._log.read_barrier(lambda: self._read_txn(call, request))
             return
         if requests.has_put(request):
-            self._context.may_grow(len(body))
+            self._may_grow(len(body))
         self._propose(Kind.TXN, body, call, request)
 
     def _read_txn(self, call: UnaryCall, request: pb.TxnRequest) -> None:

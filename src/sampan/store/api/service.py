@@ -119,7 +119,7 @@ class Context:
 
     def read(self, request: pb.RangeRequest) -> bytes:
         """Return the serialized RangeResponse from local state."""
-        return query.answer(self.state.mvcc, request, self.state.header_bytes())
+        return query.answer(self.state.mvcc, request, self.state.header_field())
 
     async def read_barrier(self) -> None:
         """Wait until everything acknowledged before is applied here."""

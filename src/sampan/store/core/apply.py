@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from sampan.store.core import encode, entry, errors, requests, txn
 from sampan.store.core.backend import Backend
+from sampan.store.core.decode import plain_put
 from sampan.store.core.entry import Kind
 from sampan.store.core.mvcc import Mvcc
 from sampan.store.pb import rpc_pb2 as pb
@@ -40,7 +41,10 @@ class Responder(Protocol):
 
 
 Proposal = tuple[Responder, Kind, Any, str, int]
-"""responder, kind, decoded request, user, auth revision: the context of a local entry."""
+"""responder, kind, decoded request, user, auth revision: the context of a local entry.
+
+The request of a put may be just (key, value), see `decode.plain_put`.
+"""
 
 REQUESTS: dict[Kind, type[Message]] = {
     Kind.PUT: pb.PutRequest,
@@ -77,10 +81,11 @@ class StateMachine:
         self.access = access
         self.alarms = alarms
         self.cluster = cluster
-        self.term = 1
         self.applied_index = 0
         self.on_compact: Callable[[int], None] = lambda revision: None
-        self._identity = encode.header(cluster.cluster_id, cluster.member_id, 0, 0)
+        self._before_revision = encode.header(cluster.cluster_id, cluster.member_id, 0, 0) + b"\x18"
+        self._after_revision = b""
+        self.lead(1)
         self._handlers: dict[Kind, Callable[[Any], bytes]] = {
             Kind.EMPTY: self._empty,
             Kind.PUT: self._put,
@@ -96,12 +101,23 @@ class StateMachine:
 
     def header_bytes(self) -> bytes:
         """Return the serialized ResponseHeader of now."""
-        return self.header_bytes_at(self.mvcc.revision)
+        return self._before_revision + self.mvcc.revision_varint + self._after_revision
 
     def header_bytes_at(self, revision: int) -> bytes:
         """Return the serialized ResponseHeader with this revision."""
-        varint = encode.varint
-        return b"".join((self._identity, b"\x18", varint(revision), b" ", varint(self.term)))
+        return self._before_revision + encode.varint(revision) + self._after_revision
+
+    def lead(self, term: int) -> None:
+        """Put `term` into every header from now on."""
+        self.term = term
+        self._after_revision = b" " + encode.varint(term)
+
+    def header_field(self) -> bytes:
+        """Return the ResponseHeader of now as field 1 of a response."""
+        revision = self.mvcc.revision_varint
+        size = len(self._before_revision) + len(revision) + len(self._after_revision)
+        # A header is at most 43 bytes: its length is one byte.
+        return b"\n%c%b%b%b" % (size, self._before_revision, revision, self._after_revision)
 
     def header(self) -> pb.ResponseHeader:
         """Return the ResponseHeader of now."""
@@ -138,7 +154,9 @@ class StateMachine:
 
     def _replay(self, data: bytes) -> None:
         kind, user, auth_rev, body = entry.decode(data)
-        request = REQUESTS[kind].FromString(body) if kind in REQUESTS else None
+        request: Any = plain_put(body) if kind is Kind.PUT else None
+        if request is None and kind in REQUESTS:
+            request = REQUESTS[kind].FromString(body)
         try:
             self._execute(kind, request, user, auth_rev, data)
         except RpcError:
@@ -150,6 +168,8 @@ class StateMachine:
         if alarms.nospace or alarms.corrupt:
             self._check_alarms(kind, request)
         if self.auth.enabled:
+            if type(request) is tuple:
+                request = pb.PutRequest(key=request[0], value=request[1])
             self.access.check_entry(kind, request, user, auth_rev)
         handler = self._handlers.get(kind)
         return handler(request) if handler is not None else self._by_body(data)
@@ -169,20 +189,22 @@ class StateMachine:
         return b""
 
     def _header_only(self) -> bytes:
-        return encode.put_response(self.header_bytes())
+        return self.header_field()
 
-    def _put(self, request: pb.PutRequest) -> bytes:
+    def _put(self, request: pb.PutRequest | tuple[bytes, bytes]) -> bytes:
         mvcc = self.mvcc
+        if type(request) is tuple:
+            mvcc.put(request[0], request[1], 0)
+            mvcc.commit()
+            return self.header_field()
+        assert isinstance(request, pb.PutRequest)
         if request.lease or request.ignore_value or request.ignore_lease:
-            # As in etcd, a put by itself looks for its lease before its key.
-            if request.lease and request.lease not in self.lessor:
-                raise errors.LEASE_NOT_FOUND()
             txn.check_changes(mvcc, self.lessor, request)
         previous = txn.put(mvcc, request)
         mvcc.commit()
         if request.prev_kv and previous is not None:
-            return encode.put_response(self.header_bytes(), previous[0])
-        return encode.put_response(self.header_bytes())
+            return self.header_field() + previous[0]
+        return self.header_field()
 
     def _delete_range(self, request: pb.DeleteRangeRequest) -> bytes:
         response = txn.delete_range(self.mvcc, request)

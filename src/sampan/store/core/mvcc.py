@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sampan.store.core import encode, errors, revision
 from sampan.store.core.backend import META_BUCKET, Backend
-from sampan.store.core.keyindex import KeyIndex, Record
+from sampan.store.core.keyindex import KeyIndex, Past, Record
 from sampan.store.pb.kv_pb2 import KeyValue
 
 __all__ = ["Change", "LeaseBook", "Mvcc", "Observer", "parse_record"]
@@ -43,6 +43,8 @@ class Mvcc:
     def __init__(self, backend: Backend, leases: LeaseBook) -> None:
         self.index = KeyIndex()
         self.revision = _FIRST_REVISION
+        # The same as a varint, for the header of every answer.
+        self.revision_varint = encode.varint(_FIRST_REVISION)
         self.compact_revision = -1
         self.observer: Observer | None = None
         self.put_total = 0
@@ -50,6 +52,7 @@ class Mvcc:
         self._backend = backend
         self._leases = leases
         self._sub = 0
+        self._next_varint = b""
         self._changes: list[Change] = []
 
     # ---- writing
@@ -63,6 +66,8 @@ class Mvcc:
         """Set `key`; return its previous record, None if it did not exist."""
         main = self.revision + 1
         sub = self._sub
+        if not sub:
+            self._next_varint = encode.varint(main)
         self._sub = sub + 1
         self.put_total += 1
         index = self.index
@@ -73,12 +78,16 @@ class Mvcc:
         else:
             _, create, old_main, old_sub, version, old_lease = previous
             version += 1
-            index.supersede(key, old_main, old_sub)
+            past = index.past.get(key)
+            if past is None:
+                past = index.past[key] = Past()
+            past.mains.append(old_main)
+            past.subs.append(old_sub)
             if old_lease and old_lease != lease:
                 self._leases.detach(key, old_lease)
         if lease and (previous is None or previous[5] != lease):
             self._leases.attach(key, lease)
-        raw = encode.key_value(key, create, main, version, value, lease)
+        raw = encode.key_value(key, create, self._next_varint, version, value, lease)
         framed = encode.frame(raw)
         index.live[key] = (framed, create, main, sub, version, lease)
         self._backend.revisions[revision.pack(main, sub)] = raw
@@ -94,6 +103,8 @@ class Mvcc:
             return None
         main = self.revision + 1
         sub = self._sub
+        if not sub:
+            self._next_varint = encode.varint(main)
         self._sub = sub + 1
         self.delete_total += 1
         self.index.supersede(key, previous[2], previous[3])
@@ -120,6 +131,7 @@ class Mvcc:
         if self._sub:
             self._sub = 0
             self.revision += 1
+            self.revision_varint = self._next_varint
         return self.revision
 
     def publish(self) -> None:
@@ -262,6 +274,7 @@ class Mvcc:
             if batch:
                 last = max(last, revision.main_of(batch[-1][0]))
         self.revision = last
+        self.revision_varint = encode.varint(last)
         self._settle()
         for key, record in self.index.live.items():
             if record[5]:

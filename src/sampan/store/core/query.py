@@ -16,13 +16,13 @@ Selection = tuple[list[bytes], bool, int]
 """framed key-values in the order asked for, whether there are more, count of the whole range."""
 
 
-def answer(mvcc: Mvcc, request: RangeRequest, header: bytes) -> bytes:
-    """Return the serialized RangeResponse to `request`; `header` is a serialized ResponseHeader.
+def answer(mvcc: Mvcc, request: RangeRequest, head: bytes) -> bytes:
+    """Return the serialized RangeResponse to `request`; `head` is its header as field 1.
 
     Raises FUTURE_REV or COMPACTED.
     """
     framed, more, count = select(mvcc, request)
-    return encode.range_response(header, framed, more, count)
+    return encode.range_response(head, framed, more, count)
 
 
 def select(mvcc: Mvcc, request: RangeRequest) -> Selection:
@@ -37,10 +37,11 @@ def select(mvcc: Mvcc, request: RangeRequest) -> Selection:
         or request.min_create_revision
         or request.max_create_revision
     )
-    # Filters and an explicit order need the whole range before the limit can cut it.
-    fetch = 0 if filtered or request.sort_order != RangeRequest.NONE else limit
-    records, count = mvcc.records(key, range_end, revision, fetch)
-    more = bool(fetch) and count > fetch
+    # Filters and an explicit order need the whole range before the limit can cut it. As in etcd a
+    # target without an order does not: it sorts the first keys, one more than the limit.
+    whole = filtered or request.sort_order != RangeRequest.NONE or not limit
+    records, count = mvcc.records(key, range_end, revision, 0 if whole else limit + 1)
+    more = False
     if filtered:
         records = [record for record in records if _passes(record, request)]
     if len(records) > 1:

@@ -20,7 +20,6 @@ from sampan.store.pb.rpc_pb2 import (
     DeleteRangeResponse,
     PutRequest,
     PutResponse,
-    RangeResponse,
     RequestOp,
     ResponseOp,
     TxnRequest,
@@ -121,9 +120,8 @@ def _carry_out(
 
 
 def _range_op(mvcc: Mvcc, op: RequestOp, result: ResponseOp) -> None:
-    header = encode.header(0, 0, mvcc.read_revision, 0)
-    found = RangeResponse.FromString(query.answer(mvcc, op.request_range, header))
-    result.response_range.CopyFrom(found)
+    head = encode.header_field(encode.header(0, 0, mvcc.read_revision, 0))
+    result.response_range.MergeFromString(query.answer(mvcc, op.request_range, head))
 
 
 def _put_op(mvcc: Mvcc, op: RequestOp, result: ResponseOp) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Final, Protocol
 
 import lmdb
@@ -62,6 +63,7 @@ class LmdbBackend:
         self.consistent_index = self._number(CONSISTENT_INDEX)
         self.term = self._number(TERM)
         self._reports: BackendReports | None = None
+        self._observe_commit: Callable[[float], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="backend")
@@ -156,9 +158,19 @@ class LmdbBackend:
         yield from self._file.load()
         self._file.reopen()
 
-    def start(self, reports: BackendReports, interval_s: float = COMMIT_INTERVAL_S) -> None:
-        """Commit in the background from now on, `interval_s` after the last commit ended."""
+    def start(
+        self,
+        reports: BackendReports,
+        interval_s: float = COMMIT_INTERVAL_S,
+        *,
+        observe_commit: Callable[[float], object] | None = None,
+    ) -> None:
+        """Commit in the background from now on, every `interval_s`.
+
+        `observe_commit` hears how long each commit took, in seconds.
+        """
         self._reports = reports
+        self._observe_commit = observe_commit
         self._timer = asyncio.get_running_loop().call_later(interval_s, self._tick, interval_s)
 
     def _tick(self, interval_s: float) -> None:
@@ -197,7 +209,10 @@ class LmdbBackend:
                 return
             self._committing, self._buffer = self._buffer, WriteBuffer()
             self.revisions = self._buffer.revisions
+        started_s = perf_counter()
         await self._write(self._committing)
+        if self._observe_commit is not None:
+            self._observe_commit(perf_counter() - started_s)
         self._file.refresh()
         self._committing = None
         self.consistent_index, self.term = self._goal
@@ -218,7 +233,7 @@ class LmdbBackend:
                 await self._replace()
                 raise BackendError(f"cannot write to {self._file.path}: {error}") from error
             except (lmdb.Error, OSError) as error:
-                kind = BackendFullError if is_no_space(error) else BackendError
+                kind = BackendFullError if is_no_space(error, self._file.path) else BackendError
                 raise kind(f"cannot write to {self._file.path}: {error}") from error
 
     async def _replace(self, replacement: Path | None = None, *, grow: bool = False) -> None:

@@ -117,7 +117,7 @@ class Node:
         backend, state = self.storage.backend, self.state
         self.lessor.restore()
         self.mvcc.restore(backend.load())
-        state.term = self.log.term
+        state.lead(self.log.term)
         state.applied_index = backend.consistent_index
         replayed = self.log.replay(state.applied_index)
         unfinished = self.mvcc.unfinished_compaction
