@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sampan.base.units import parse_duration_s
-from sampan.cli.program import run_command
+from sampan.cli.command import run_command
 
 if TYPE_CHECKING:
     from sampan.store.client import Client

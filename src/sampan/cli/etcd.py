@@ -24,6 +24,7 @@ __all__ = ["main", "serve"]
 
 _SUBCOMMANDS = {
     "repair": ("sampan.cli.etcd_repair", "repair"),
+    "restore": ("sampan.cli.etcdutl", "restore"),
     "soak-watch": ("sampan.cli.soak", "soak_watch"),
 }
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _subcommand(name: str, arguments: Sequence[str]) -> int:
-    from sampan.cli.program import run_command
+    from sampan.cli.command import run_command
 
     module, attribute = _SUBCOMMANDS[name]
     command = getattr(import_module(module), attribute)

@@ -6,28 +6,11 @@ A program can also be reached by a link with its name: an `etcd` that points to 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import PurePath
-from typing import NamedTuple, cast
 
-__all__ = ["LINKS", "PROGRAMS", "Program", "main"]
+from sampan.cli.programs import LINKS, run
 
-
-class Program(NamedTuple):
-    """A program of the distribution: its module has `main(arguments) -> exit code`."""
-
-    module: str
-    summary: str
-
-
-PROGRAMS: dict[str, Program] = {
-    "etcd": Program("sampan.cli.etcd", "Run an etcd v3 server; takes etcd's own flags."),
-    "etcdutl": Program("sampan.cli.etcdutl", "Look after etcd's files while no server runs."),
-    "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
-}
-LINKS = ("etcd", "etcdutl")
-"""Program names that work as the name of a link."""
+__all__ = ["main"]
 
 
 def main() -> None:
@@ -37,18 +20,12 @@ def main() -> None:
     if name not in LINKS:
         # Programs with flags of their own are not parsed by click, nor wait for its import.
         if not words or words[0] not in LINKS:
-            from sampan.cli.commands import group
+            from sampan.cli.group import group
 
             group(prog_name="sampan")
             return
         name = words.pop(0)
     sys.exit(run(name, words))
-
-
-def run(name: str, arguments: Sequence[str]) -> int:
-    """Run one program with its arguments and return its exit code."""
-    program = import_module(PROGRAMS[name].module).main
-    return cast(Callable[[Sequence[str]], int], program)(arguments)
 
 
 if __name__ == "__main__":

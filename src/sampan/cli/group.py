@@ -9,7 +9,7 @@ import click
 
 from sampan import __version__
 from sampan.base.nearest import nearest
-from sampan.cli.main import PROGRAMS, run
+from sampan.cli.programs import PROGRAMS, run
 
 __all__ = ["group"]
 

@@ -1,0 +1,31 @@
+"""The programs of the distribution and where they are; none is imported before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple, cast
+
+__all__ = ["LINKS", "PROGRAMS", "Program", "run"]
+
+
+class Program(NamedTuple):
+    """A program: its module has `main(arguments) -> exit code`."""
+
+    module: str
+    summary: str
+
+
+PROGRAMS: dict[str, Program] = {
+    "etcd": Program("sampan.cli.etcd", "Run an etcd v3 server; takes etcd's own flags."),
+    "etcdutl": Program("sampan.cli.etcdutl", "Look after etcd's files while no server runs."),
+    "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
+}
+LINKS = ("etcd", "etcdutl")
+"""Program names that work as the name of a link."""
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run one program with its arguments and return its exit code."""
+    program = import_module(PROGRAMS[name].module).main
+    return cast(Callable[[Sequence[str]], int], program)(arguments)
