@@ -51,11 +51,11 @@ def replay(seed: int, peer: Flavour, place: Path, operations: int) -> None:
         for number in range(operations):
             call = draw.call(reached)
             expected, got = theirs.send(call), ours.send(call)
-            assert same(expected, got), describe(seed, number, call, expected, got)
+            assert same(expected, got, peer.name), describe(seed, number, call, expected, got)
             if expected.response is not None:
                 reached = max(reached, expected.response.header.revision)
         everything = Call("/etcdserverpb.KV/Range", pb.RangeRequest(key=b"\0", range_end=b"\0"))
-        assert same(theirs.send(everything), ours.send(everything))
+        assert same(theirs.send(everything), ours.send(everything), peer.name)
         assert watched(theirs, reached) == watched(ours, reached)
 
 

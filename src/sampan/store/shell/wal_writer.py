@@ -81,7 +81,7 @@ class Wal:
         Verifies everything; cuts a torn tail off with a log line.
         Raises WalDamagedError, WalIdentityError, NoSpaceError.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wal_files.make_directory(directory)
         for leftover in directory.glob("*.tmp"):
             leftover.unlink()
         segments = wal_files.scan_segments(directory, identity)
@@ -255,6 +255,12 @@ class Wal:
         self._last_index = last.last_index
         with contextlib.suppress(OSError):  # the rest may be a hole; `append` finds out
             _reserve(self._fd, self._capacity)
+        try:
+            # A killed process may have written a record without flushing it; it is about to be
+            # applied and read, so from now on it must not be lost.
+            self._sync(self._fd)
+        except OSError as error:
+            self._fail(error)
 
     @property
     def wants_spare(self) -> bool:
@@ -280,6 +286,8 @@ class Wal:
             gone, self._segments[:free] = self._segments[:free], []
         for segment in gone:
             segment.path.unlink(missing_ok=True)
+            if self._fsync:  # one after the other, or a power cut could leave a gap
+                wal_files.fsync_directory(self._directory)
 
     def close(self) -> None:
         """Close the file; everything appended is durable already."""
