@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import struct
 
+import pytest
 from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from sampan.wire.h2 import frames
 from sampan.wire.h2.codes import PREFACE, ConnectionFault, ErrorCode
 from sampan.wire.h2.connection import Connection
 from sampan.wire.h2.headers import Head, HeaderDecoder, Kind, encode_headers
+from sampan.wire.h2.hpack_decoder import HpackDecoder, HpackFault
 from sampan.wire.h2.sender import Sender, Stream
 from sampan.wire.h2.settings import Limits
 
@@ -143,6 +146,52 @@ def test_a_client_takes_anything_from_a_server(traffic: bytes) -> None:
         connection.open(Stream(connection, 0, None), encode_headers(REQUEST), end_stream=True)
     connection.receive(frames.settings([]) + traffic)
     connection.take_output()
+
+
+REPRESENTATIONS = st.one_of(
+    st.binary(min_size=1, max_size=12),
+    st.integers(0x80, 0xFF).map(lambda n: bytes([n])),
+    st.builds(
+        lambda first, name, value: bytes([first, len(name)]) + name + bytes([len(value)]) + value,
+        st.sampled_from([0x00, 0x10, 0x40, 0x40]),
+        st.binary(min_size=1, max_size=5),
+        st.binary(max_size=40),
+    ),
+    st.builds(lambda n: bytes([0x3F, n & 127 | 128, n >> 7]), st.integers(0, 5_000)),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.lists(REPRESENTATIONS, max_size=8).map(b"".join), max_size=6))
+def test_our_decoder_agrees_with_another_one(blocks: list[bytes]) -> None:
+    ours, theirs = HpackDecoder(64 * 1024), Decoder()
+    for block in blocks:
+        try:
+            expected = [(bytes(n), bytes(v)) for n, v in theirs.decode(block, raw=True)]
+        except HPACKError:
+            with pytest.raises(HpackFault):
+                ours.decode(block)
+            return
+        assert ours.decode(block) == expected
+
+
+TIMEOUTS = st.sampled_from(["1S", "2S", "5000000u", "bad", "1 S"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(TIMEOUTS, st.integers(0, 6), st.booleans()), max_size=8))
+def test_a_header_that_varies_is_validated_like_any_other(
+    requests: list[tuple[str, int, bool]],
+) -> None:
+    encoder, remembering = Encoder(), HeaderDecoder(64 * 1024)
+    for timeout, place, twice in requests:
+        fields = list(REQUEST)
+        fields.insert(min(place, len(fields)), ("grpc-timeout", timeout))
+        fields += [("grpc-timeout", timeout)] * twice
+        head = remembering.decode(encoder.encode(fields))
+        fresh = HeaderDecoder(64 * 1024).decode(encode_headers(fields))
+        assert (head.kind, sorted(head.headers)) == (fresh.kind, sorted(fresh.headers))
+        assert (head.kind is Kind.REQUEST) == (place >= 4)
 
 
 NAMES = st.text("abcxyz-0", min_size=1, max_size=12)

@@ -35,6 +35,20 @@ class Route:
         self.gzip_out = False
         self.error: RpcError | None = None
 
+    def with_timeout(self, text: str) -> Route:
+        """Return this route with a `grpc-timeout`."""
+        route = Route(self.method, self.stats)
+        route.metadata = self.metadata
+        route.gzip_in = self.gzip_in
+        route.gzip_out = self.gzip_out
+        route.error = self.error
+        if route.error is None:
+            try:
+                route.timeout_s = parse_timeout_s(text)
+            except RpcError as error:
+                route.error = error
+        return route
+
 
 class Router:
     """The method table with its counters."""
@@ -45,6 +59,14 @@ class Router:
 
     def resolve(self, head: Head) -> Route:
         """Return the route of `head`; never raises."""
+        base = head.base
+        if base is None:
+            return self._resolve(head)
+        if type(base.route) is not Route:
+            base.route = self._resolve(base)
+        return base.route.with_timeout(head.headers[-1][1])
+
+    def _resolve(self, head: Head) -> Route:
         method = self._methods.get(head.path)
         path = "" if method is None else head.path
         route = Route(method, self._stats.method(path, isinstance(method, StreamMethod)))
@@ -52,9 +74,6 @@ class Router:
             if method is None:
                 raise _unknown(head.path, self._methods)
             route.metadata = decode_metadata(head.headers)
-            timeout = head.get("grpc-timeout")
-            if timeout is not None:
-                route.timeout_s = parse_timeout_s(timeout)
             self._negotiate(route, head)
         except RpcError as error:
             route.error = error

@@ -2,8 +2,8 @@
 
 `Connection.receive` parses whole frames out of what has arrived and never raises for anything a
 peer sends: a broken rule ends the stream (RST_STREAM) or the connection (GOAWAY, then `dead`).
-The common case takes a short way of its own: a HEADERS frame with a known block opens a stream that
-is told nothing yet, and when its DATA, whole, comes out of the same read, it gets the request in
+The common case takes a short way of its own: a HEADERS frame that opens the next stream is
+told nothing yet, and when its DATA, whole, comes out of the same read, it gets the request in
 one call. Everything else goes through the frame handlers in `intake.py`.
 
     connection = Connection(limits, accept=make_stream, wake=schedule_flush, clock=loop.time)
@@ -158,12 +158,15 @@ class Connection(Intake):
                     and stream_id == self.last_stream_id + 2
                     and len(streams) < self.stream_limit
                 ):
-                    head = known(data[start:stop])
-                    if head is not None and head.kind is _REQUEST:
+                    block = data[start:stop]
+                    head = known(block) or self._decoder.decode(block)
+                    if head.kind is _REQUEST:
                         self.last_stream_id = stream_id
                         stream = streams[stream_id] = self._accept(self, stream_id, head)
                         fresh.append(stream)
-                        continue
+                    else:
+                        self._refuse_new_stream(stream_id, head)
+                    continue
             if self.dead:
                 break
             try:

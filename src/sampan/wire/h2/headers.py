@@ -3,6 +3,8 @@
 A client that calls the same method again sends the same bytes, so a block is decoded and validated
 once: as long as the dynamic table does not change, equal bytes mean equal headers. The decoded
 `Head` also carries what its receiver derived from it (`route`), so that routing is paid once too.
+Clients that index a new timeout with every request change the table each time; their heads are
+found by their other fields, and vary from a common `base`.
 
 Outgoing blocks use the static table and literals without indexing only. They depend on no state,
 so constant blocks are encoded once and shared by all connections.
@@ -16,22 +18,27 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 
-from hpack import Decoder
-from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
 from sampan.wire.h2.codes import ConnectionFault, ErrorCode
+from sampan.wire.h2.hpack_decoder import Field, HpackDecoder, HpackFault, ListTooLarge
 
-__all__ = ["Head", "HeaderDecoder", "Kind", "encode_headers"]
+__all__ = ["VARYING", "Head", "HeaderDecoder", "Kind", "encode_headers"]
+
+VARYING = b"grpc-timeout"
+"""The header that differs from call to call of the same method."""
+
 
 _MEMO_BYTES = 128 * 1024
 _MEMO_BLOCK_BYTES = 2048
+_MEMO_ENTRY_BYTES = 256
 _HARD_LIMIT_FACTOR = 4
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z")
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+_VARYING_NAME = VARYING.decode()
 _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 
 
@@ -49,11 +56,13 @@ class Head:
     """One decoded and validated header block. Shared between streams: never change the headers.
 
     `headers` are the regular fields in order, values decoded as Latin-1. `route` belongs to the
-    receiver, who may keep there whatever it derives from the headers.
+    receiver, who may keep there whatever it derives from the headers. `base` is the same head
+    without its last header, the varying one, when it has one.
     """
 
     __slots__ = (
         "authority",
+        "base",
         "content_length",
         "headers",
         "kind",
@@ -76,6 +85,22 @@ class Head:
         self.status = 0
         self.content_length: int | None = None
         self.route: object = None
+        self.base: Head | None = None
+
+    def with_varying(self, value: bytes) -> Head:
+        """Return this head with the varying header added at the end of `headers`."""
+        if self.kind is Kind.MALFORMED or _BAD_VALUE.search(value):
+            return Head(Kind.MALFORMED, self.reason or f"bad value in header {VARYING!r}")
+        head = Head(self.kind)
+        head.headers = (*self.headers, (_VARYING_NAME, value.decode("latin-1")))
+        head.method = self.method
+        head.scheme = self.scheme
+        head.authority = self.authority
+        head.path = self.path
+        head.status = self.status
+        head.content_length = self.content_length
+        head.base = self
+        return head
 
     def get(self, name: str) -> str | None:
         """Return the first value of the header `name` (lower case), None without one."""
@@ -90,9 +115,11 @@ class HeaderDecoder:
 
     def __init__(self, list_bytes: int) -> None:
         self._list_bytes = list_bytes
-        self._decoder = Decoder(max_header_list_size=list_bytes * _HARD_LIMIT_FACTOR)
+        self._decoder = HpackDecoder(list_bytes * _HARD_LIMIT_FACTOR)
         self.block_limit_bytes = list_bytes * _HARD_LIMIT_FACTOR
         self.memo: dict[bytes, Head] = {}
+        # Heads by their fields, for blocks that differ each time and say the same.
+        self._heads: dict[tuple[Field, ...], Head] = {}
         self._memo_bytes = 0
 
     def decode(self, block: bytes) -> Head:
@@ -100,39 +127,52 @@ class HeaderDecoder:
         head = self.memo.get(block)
         if head is not None:
             return head
-        entries = self._decoder.header_table.dynamic_entries
-        newest, count = (entries[0] if entries else None), len(entries)
+        changes = self._decoder.changes
         try:
-            fields = [(bytes(f[0]), bytes(f[1])) for f in self._decoder.decode(block, raw=True)]
-        except OversizedHeaderListError:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header list too large") from None
-        except (HPACKError, IndexError, ValueError) as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"bad HPACK: {error}") from None
-        if _list_bytes(fields) > self._list_bytes:
-            head = Head(Kind.OVERSIZED, "header list too large")
-        else:
-            head = _validate(fields)
-        unchanged = len(entries) == count and (entries[0] if entries else None) is newest
-        # A block that starts with a table size update (001xxxxx) changes the table's limit.
-        if not unchanged or (block and block[0] & 0xE0 == 0x20):
+            fields = self._decoder.decode(block)
+        except ListTooLarge as fault:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(fault)) from None
+        except HpackFault as fault:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"bad HPACK: {fault}") from None
+        head = self._head(fields)
+        if self._decoder.changes != changes:
             self.memo.clear()
-            self._memo_bytes = 0
         elif len(block) <= _MEMO_BLOCK_BYTES:
-            size = len(block) + _list_bytes(fields)
-            if self._memo_bytes + size > _MEMO_BYTES:
-                self.memo.clear()
-                self._memo_bytes = 0
+            self._account(len(block))
             self.memo[block] = head
-            self._memo_bytes += size
         return head
 
+    def _head(self, fields: list[Field]) -> Head:
+        varying = None
+        for number, field in enumerate(fields):
+            # In front of a pseudo-header it is misplaced, which validation shall see.
+            if field[0] == VARYING and not _precedes_pseudo(fields, number):
+                varying = fields.pop(number)[1]
+                break
+        key = tuple(fields)
+        head = self._heads.get(key)
+        if head is None:
+            size = sum(len(name) + len(value) + 32 for name, value in fields)
+            if size > self._list_bytes:
+                return Head(Kind.OVERSIZED, "header list too large")
+            self._account(size)
+            head = self._heads[key] = _validate(fields)
+        return head if varying is None else head.with_varying(varying)
 
-def _list_bytes(fields: list[tuple[bytes, bytes]]) -> int:
-    """Return the size of a header list as RFC 9113 section 6.5.2 counts it."""
-    return sum(len(name) + len(value) + 32 for name, value in fields)
+    def _account(self, size_bytes: int) -> None:
+        """Make room for a memo; a peer decides what is remembered, but not how much."""
+        self._memo_bytes += size_bytes + _MEMO_ENTRY_BYTES
+        if self._memo_bytes > _MEMO_BYTES:
+            self.memo.clear()
+            self._heads.clear()
+            self._memo_bytes = size_bytes
 
 
-def _validate(fields: list[tuple[bytes, bytes]]) -> Head:
+def _precedes_pseudo(fields: list[Field], number: int) -> bool:
+    return number + 1 < len(fields) and fields[number + 1][0][:1] == b":"
+
+
+def _validate(fields: list[Field]) -> Head:
     """Sort out pseudo-headers and check every rule of RFC 9113 sections 8.2 and 8.3."""
     pseudo: dict[bytes, str] = {}
     regular: list[tuple[str, str]] = []

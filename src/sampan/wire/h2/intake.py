@@ -317,16 +317,9 @@ class Intake(Sender):
         self.last_stream_id = stream_id
         if len(self.streams) >= self.stream_limit:
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
-        if head.kind is Kind.OVERSIZED:
-            self.spend("oversized header lists")
-            self.write_headers(stream_id, _TOO_LARGE, end_stream=True)
-            if not end_stream:
-                self.write(frames.reset(stream_id, ErrorCode.NO_ERROR))
-                self.remember_reset(stream_id)
-            return
         if head.kind is not Kind.REQUEST:
-            reason = head.reason or "headers are no request"
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, reason)
+            self._refuse_head(stream_id, head, end_stream)
+            return
         if end_stream and head.content_length:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "content-length mismatch")
         stream = self._accept(self, stream_id, head)
@@ -335,6 +328,25 @@ class Intake(Sender):
         stream.remote_done = end_stream
         self.streams[stream_id] = stream
         stream.on_head(end_stream)
+
+    def _refuse_new_stream(self, stream_id: int, head: Head) -> None:
+        """Refuse what looked like the common case and is no request."""
+        self.last_stream_id = stream_id
+        try:
+            self._refuse_head(stream_id, head, end_stream=False)
+        except StreamFault as fault:
+            self.refuse(stream_id, fault.code, fault.reason)
+
+    def _refuse_head(self, stream_id: int, head: Head, end_stream: bool) -> None:
+        if head.kind is Kind.OVERSIZED:
+            self.spend("oversized header lists")
+            self.write_headers(stream_id, _TOO_LARGE, end_stream=True)
+            if not end_stream:
+                self.write(frames.reset(stream_id, ErrorCode.NO_ERROR))
+                self.remember_reset(stream_id)
+            return
+        reason = head.reason or "headers are no request"
+        raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, reason)
 
     def _on_old_stream(self, stream_id: int) -> None:
         if not stream_id & 1 or any(low <= stream_id < high for low, high in self._skipped):
