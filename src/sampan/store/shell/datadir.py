@@ -20,7 +20,7 @@ from typing import BinaryIO, Final
 
 from sampan.base.errors import SampanError
 from sampan.store.core import bolt
-from sampan.store.shell.wal_files import fsync_directory
+from sampan.store.shell.wal_files import fsync_directory, make_directory
 
 __all__ = ["FORMAT_VERSION", "DataDir", "DataDirError", "Membership", "lock", "read_membership"]
 
@@ -69,7 +69,7 @@ class DataDir:
         """
         path = path.absolute()
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(path)
             held = lock(path)
         except OSError as error:
             raise DataDirError(f"cannot use data directory {path}: {error.strerror}") from error

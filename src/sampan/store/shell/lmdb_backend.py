@@ -21,6 +21,7 @@ from sampan.store.shell.lmdb_file import (
     LmdbView,
     is_no_space,
 )
+from sampan.store.shell.wal_files import fsync_directory, make_directory
 from sampan.store.shell.write_buffer import Pairs, WriteBuffer
 
 __all__ = ["BackendFullError", "BackendReports", "LmdbBackend"]
@@ -53,10 +54,12 @@ class LmdbBackend:
     """
 
     def __init__(self, path: Path, *, quota_bytes: int = 0, fsync: bool = True) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path.parent)
         self._compacted = path.with_name(path.name + ".compacted.tmp")
         self._compacted.unlink(missing_ok=True)
         self._file = LmdbFile(path, map_bytes=4 * quota_bytes, fsync=fsync)
+        if fsync:
+            fsync_directory(path.parent)
         self._buffer = WriteBuffer()
         self._committing: WriteBuffer | None = None
         self._goal = (0, 0)  # index and term of _committing

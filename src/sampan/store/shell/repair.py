@@ -19,7 +19,7 @@ from sampan.store.core import wal
 from sampan.store.core.wal import HEADER_BYTES, Record, RecordKind, SegmentHeader
 from sampan.store.shell.datadir import DataDir, DataDirError, Membership, lock, read_membership
 from sampan.store.shell.lmdb_file import CONSISTENT_INDEX, BackendError, LmdbFile
-from sampan.store.shell.wal_files import WalIdentity, clip, segment_paths
+from sampan.store.shell.wal_files import WalIdentity, clip, make_directory, segment_paths
 from sampan.store.shell.wal_writer import Wal
 
 __all__ = ["RepairError", "RepairReport", "repair"]
@@ -122,7 +122,7 @@ def _save_backend(path: Path, target: DataDir, report: RepairReport) -> int:
         report.lost.append(f"the backend {path}: it does not exist")
         return 0
     to_path = target.backend_path
-    to_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(to_path.parent)
     # A damaged LMDB file can crash the process that maps it, so another one tries.
     command = [sys.executable, "-m", "sampan.store.shell.repair", str(path), str(to_path)]
     child = subprocess.run(

@@ -114,7 +114,8 @@ class SingleLog:
 
     def release(self, index: int) -> None:
         """Let segments go whose entries are all at or before `index`, soon."""
-        self._run(lambda: self._wal.release(index))
+        if self._refusal is None:
+            self._run(lambda: self._wal.release(index))
 
     async def close(self) -> None:
         """Flush what was proposed, refuse what comes after, and close the files."""

@@ -36,6 +36,7 @@ __all__ = [
     "WalIdentity",
     "WalIdentityError",
     "fsync_directory",
+    "make_directory",
     "read_segment",
     "scan_segments",
     "segment_paths",
@@ -106,6 +107,15 @@ def fsync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, private, with those above it; durably, so that no power cut undoes it."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    fsync_directory(path.parent)
 
 
 def segment_name(sequence: int, first_index: int) -> str:
