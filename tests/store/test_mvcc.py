@@ -57,6 +57,21 @@ class MvccMachine(RuleBasedStateMachine):
         self._put(state, key, value, lease)
         self._commit(state)
 
+    @rule(
+        puts=st.lists(
+            st.tuples(st.none(), st.sampled_from(KEYS), st.binary(max_size=3)), max_size=4
+        )
+    )
+    def put_each(self, puts: list[tuple[None, bytes, bytes]]) -> None:
+        first = len(self.history)
+        expected = [encode.varint(first + n) for n in range(len(puts))]
+        assert self.mvcc.put_each(puts) == expected
+        for _, key, value in puts:
+            state = dict(self.history[-1])
+            self._put(state, key, value, 0)
+            self.history.append(state)
+        self.mvcc.publish()
+
     @rule(key=st.sampled_from(KEYS), end=st.sampled_from(ENDS))
     def delete(self, key: bytes, end: bytes) -> None:
         state = dict(self.history[-1])

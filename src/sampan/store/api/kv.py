@@ -104,7 +104,7 @@ class _Kv:
         plain = plain_put(body)
         if plain is not None and not self._state.auth.enabled:
             # At most 16 KiB and complete: there is nothing left to check.
-            self._log.propose(_PUT_HEAD + body, (call, Kind.PUT, plain, "", 0))
+            self._log.propose(_PUT_HEAD + body, (call, *plain))
             return
         request = parse(pb.PutRequest, body)
         requests.check_put(request)

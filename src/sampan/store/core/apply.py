@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sampan.store.core.cluster import ClusterInfo
     from sampan.store.core.lease import Lessor
 
-__all__ = ["REQUESTS", "Proposal", "Responder", "StateMachine"]
+__all__ = ["REQUESTS", "PlainPut", "Proposal", "Responder", "StateMachine"]
 
 
 class Responder(Protocol):
@@ -41,10 +41,13 @@ class Responder(Protocol):
 
 
 Proposal = tuple[Responder, Kind, Any, str, int]
-"""responder, kind, decoded request, user, auth revision: the context of a local entry.
+"""responder, kind, decoded request, user, auth revision: the context of a local entry."""
 
-The request of a put may be just (key, value), see `decode.plain_put`.
-"""
+PlainPut = tuple[Responder, bytes, bytes]
+"""responder, key, value: the context of a put that `decode.plain_put` could read."""
+
+_PLAIN = 3
+_VARINT_BYTES = 10
 
 REQUESTS: dict[Kind, type[Message]] = {
     Kind.PUT: pb.PutRequest,
@@ -131,18 +134,22 @@ class StateMachine:
         if skip > 0:
             # The backend had these already when it was last committed.
             entries, contexts = entries[skip:], contexts[skip:]
-        for data, context in zip(entries, contexts, strict=True):
-            self.applied_index += 1
+        at, end = 0, len(entries)
+        while at < end:
+            context = contexts[at]
             if context is None:
-                self._replay(data)
-                continue
-            responder, kind, request, user, auth_rev = context
-            try:
-                message = self._execute(kind, request, user, auth_rev, data)
-            except RpcError as error:
-                responder.fail(error.code, error.message, error.metadata)
+                self.applied_index += 1
+                self._replay(entries[at])
+                at += 1
+            elif len(context) == _PLAIN and not self._guarded():
+                run = _plain_run(contexts, at)
+                self.applied_index += len(run)
+                self._put_each(run)
+                at += len(run)
             else:
-                responder.reply(message)
+                self.applied_index += 1
+                self._settle(entries[at], context)
+                at += 1
         self.mvcc.publish()
 
     def rejected(self, contexts: Sequence[Any], error: Exception) -> None:
@@ -152,11 +159,39 @@ class StateMachine:
             if context is not None:
                 context[0].fail(answer.code, answer.message)
 
+    def _guarded(self) -> bool:
+        """Tell whether entries must be looked at one by one before they are applied."""
+        return self.auth.enabled or self.alarms.nospace or self.alarms.corrupt
+
+    def _put_each(self, run: Sequence[PlainPut]) -> None:
+        revisions = self.mvcc.put_each(run)
+        before, after = self._before_revision, self._after_revision
+        around = len(before) + len(after)
+        heads = [b"\n" + encode.varint(around + size) + before for size in range(_VARINT_BYTES + 1)]
+        for (responder, _, _), changed in zip(run, revisions, strict=True):
+            responder.reply(heads[len(changed)] + changed + after)
+
+    def _settle(self, data: bytes, context: Any) -> None:
+        """Apply one entry of this member's own and answer its responder."""
+        if len(context) == _PLAIN:
+            responder, key, value = context
+            context = (responder, Kind.PUT, pb.PutRequest(key=key, value=value), "", 0)
+        responder, kind, request, user, auth_rev = context
+        try:
+            message = self._execute(kind, request, user, auth_rev, data)
+        except RpcError as error:
+            responder.fail(error.code, error.message, error.metadata)
+        else:
+            responder.reply(message)
+
     def _replay(self, data: bytes) -> None:
         kind, user, auth_rev, body = entry.decode(data)
-        request: Any = plain_put(body) if kind is Kind.PUT else None
-        if request is None and kind in REQUESTS:
-            request = REQUESTS[kind].FromString(body)
+        if kind is Kind.PUT and not self._guarded():
+            plain = plain_put(body)
+            if plain is not None:
+                self.mvcc.put_each([(None, *plain)])
+                return
+        request = REQUESTS[kind].FromString(body) if kind in REQUESTS else None
         try:
             self._execute(kind, request, user, auth_rev, data)
         except RpcError:
@@ -168,8 +203,6 @@ class StateMachine:
         if alarms.nospace or alarms.corrupt:
             self._check_alarms(kind, request)
         if self.auth.enabled:
-            if type(request) is tuple:
-                request = pb.PutRequest(key=request[0], value=request[1])
             self.access.check_entry(kind, request, user, auth_rev)
         handler = self._handlers.get(kind)
         return handler(request) if handler is not None else self._by_body(data)
@@ -191,13 +224,8 @@ class StateMachine:
     def _header_only(self) -> bytes:
         return self.header_field()
 
-    def _put(self, request: pb.PutRequest | tuple[bytes, bytes]) -> bytes:
+    def _put(self, request: pb.PutRequest) -> bytes:
         mvcc = self.mvcc
-        if type(request) is tuple:
-            mvcc.put(request[0], request[1], 0)
-            mvcc.commit()
-            return self.header_field()
-        assert isinstance(request, pb.PutRequest)
         if request.lease or request.ignore_value or request.ignore_lease:
             txn.check_changes(mvcc, self.lessor, request)
         previous = txn.put(mvcc, request)
@@ -249,3 +277,13 @@ class StateMachine:
         response.header.MergeFromString(self.header_bytes())
         serialized: bytes = response.SerializeToString()
         return serialized
+
+
+def _plain_run(contexts: Sequence[Any], start: int) -> Sequence[PlainPut]:
+    """Return the plain puts that stand together from `start` on."""
+    end = start + 1
+    for context in contexts[end:]:
+        if context is None or len(context) != _PLAIN:
+            break
+        end += 1
+    return contexts[start:end]
