@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tests.store.echo_service import EchoService
@@ -78,6 +80,8 @@ def test_a_unary_call() -> None:
         async with site.request("/v3/kv/range", '{"key":"Zm9v","limit":2}') as exchange:
             assert exchange.head[0] == b"HTTP/1.1 200 OK"
             assert b"content-type: application/json" in [line.lower() for line in exchange.head]
+            (date,) = (line[6:].decode() for line in exchange.head if line[:6] == b"date: ")
+            assert abs(parsedate_to_datetime(date).timestamp() - time.time()) < 60
             length = next(
                 int(line[15:]) for line in exchange.head if line[:15] == b"content-length:"
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,6 +71,8 @@ def _read_file(path: str) -> str:
 
 
 def _version_text() -> str:
+    import platform
+
     system, machine = platform.system().lower(), platform.machine()
     machine = _GO_NAMES.get(machine, machine)
     return (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 import h11
 
-from sampan.loop.http_body import close_body
+from sampan.loop.http_response import close_body, http_date
 from sampan.loop.rpc_stats import RpcStats
 from sampan.loop.server_limits import ServerLimits
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse, Peer
@@ -136,6 +137,7 @@ class Http1Server:
             name.lower() != b"content-length" for name, _ in headers
         ):
             headers.append((b"content-length", b"%d" % len(body)))
+        headers.append((b"date", http_date(time.time()).encode()))
         if self._ending:
             headers.append((b"connection", b"close"))
         reason = _REASONS.get(response.status, b"")

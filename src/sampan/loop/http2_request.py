@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 
-from sampan.loop.http_body import close_body
+from sampan.loop.http_response import close_body, http_date
 from sampan.loop.rpc_call import CallHost
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse
 from sampan.wire.h2.codes import ErrorCode
@@ -113,6 +114,7 @@ class Http2Request(Stream):
             names.add(name.lower())
             if name.lower() not in _HOP_BY_HOP:
                 fields.append((name.lower(), value))
+        fields.append(("date", http_date(time.time())))
         body = response.body
         if isinstance(body, bytes):
             if "content-length" not in names:
