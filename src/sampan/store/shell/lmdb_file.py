@@ -13,7 +13,7 @@ import os
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -194,7 +194,8 @@ class LmdbFile:
             return
         cursor = txn.cursor(self._dbs[KEY_BUCKET])
         behind = not cursor.last() or cursor.key() < pairs[0][0]
-        append = behind and all(a[0] < b[0] for a, b in pairwise(pairs))
+        keys = [key for key, _ in pairs]
+        append = behind and keys == sorted(keys)
         for start in range(0, len(pairs), PUT_CHUNK):
             cursor.putmulti(pairs[start : start + PUT_CHUNK], append=append)
 

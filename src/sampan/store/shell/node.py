@@ -208,7 +208,9 @@ class Node:
 
     def may_grow(self, size_bytes: int) -> None:
         """Raise NO_SPACE, and the alarm, when the quota leaves no room for an entry."""
-        if self.storage.take(size_bytes + _OVERHEAD_BYTES):
+        storage = self.storage
+        storage.room_bytes -= size_bytes + _OVERHEAD_BYTES
+        if storage.room_bytes > 0:
             return
         self.raise_no_space("the quota of the backend is used up")
         raise errors.NO_SPACE()

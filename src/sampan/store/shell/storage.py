@@ -35,6 +35,7 @@ AnyBackend: TypeAlias = LmdbBackend | MemoryBackend
 AnyLog: TypeAlias = SingleLog | MemoryLog
 
 _DEFAULT_QUOTA_BYTES: Final = 2 << 30
+_UNLIMITED_BYTES: Final = 1 << 62
 _DEFAULT_TOKEN: Final = "etcd-cluster"
 _SECONDS = exponential(0.001, 2, 14)
 
@@ -70,7 +71,8 @@ class Storage:
         self._data_dir = data_dir
         self._log: AnyLog | None = None
         self._reports: StorageReports | None = None
-        self._room_bytes = 0
+        # What entries may still take by estimate; corrected whenever the backend has committed.
+        self.room_bytes = 0
         self._measure()
 
     @classmethod
@@ -141,16 +143,9 @@ class Storage:
 
     # ---- space
 
-    def take(self, size_bytes: int) -> bool:
-        """Charge an entry of `size_bytes` against the quota; return whether there is room.
-
-        What entries really take is known when the backend has committed them and measured itself.
-        """
-        self._room_bytes -= size_bytes
-        return self._room_bytes > 0 or self.quota_bytes < 0
-
     def _measure(self) -> None:
-        self._room_bytes = self.quota_bytes - self.backend.size_bytes
+        quota = self.quota_bytes
+        self.room_bytes = quota - self.backend.size_bytes if quota > 0 else _UNLIMITED_BYTES
 
     # ---- copies and clean-up
 
