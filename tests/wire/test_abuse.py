@@ -316,6 +316,21 @@ def test_pings_more_often_than_allowed_are_ended() -> None:
         assert client.goaway() == (CALM, "too_many_pings")
 
 
+def test_a_ping_with_every_message_received_is_allowed() -> None:
+    """As Go clients probe the bandwidth; giving all of the window back must not hide the message."""
+    said = message(b"hello")
+    with serve(ServerLimits(keepalive_min_time_s=60)) as server, RawClient(server) as client:
+        client.send(frame(1, 4, 1, grpc_headers("Chat")))
+        for _ in range(10):
+            client.send(frame(0, 0, 1, said))
+            while (item := client.read_frame()) is not None and item[0] != 0:
+                assert item[0] != 7, "GOAWAY"
+            client.send(frames.window_update(0, len(said)) + frame(6, 0, 0, b"probing "))
+            while (item := client.read_frame()) is not None and item[0] != 6:
+                assert item[0] != 7, "GOAWAY"
+            assert item is not None
+
+
 def test_a_silent_client_is_pinged_and_dropped() -> None:
     limits = ServerLimits(keepalive_interval_s=0.1, keepalive_timeout_s=0.2)
     with serve(limits) as server, RawClient(server) as client:

@@ -163,7 +163,7 @@ class Http2Server:
     def _on_ping(self) -> None:
         """Hold the client's pings against the keepalive rules (as gRPC servers do)."""
         now = self.loop.time()
-        mark = (self._core.last_stream_id, self._core.send_window)
+        mark = (self._core.last_stream_id, self._core.data_sent_bytes)
         if mark != self._ping_mark:
             self._ping_mark = mark
             self._ping_strikes = 0

@@ -413,7 +413,7 @@ class Intake(Sender):
             self.handle_ping_ack(payload)
             return
         # Clients probe the bandwidth with a PING per round trip of real traffic: those are free.
-        mark = (self.last_stream_id, self.send_window)
+        mark = (self.last_stream_id, self.data_sent_bytes)
         if mark == self._ping_mark:
             self.spend("PING")
         self._ping_mark = mark

@@ -179,6 +179,7 @@ class Sender:
         self.out: list[bytes] = []
         self.streams: dict[int, Stream] = {}
         self.send_window = DEFAULT_WINDOW_BYTES
+        self._widened_bytes = DEFAULT_WINDOW_BYTES
         self.peer_stream_window = DEFAULT_WINDOW_BYTES
         self.peer_max_frame_bytes = MIN_MAX_FRAME_BYTES
         self.queued_bytes = 0
@@ -193,6 +194,11 @@ class Sender:
         self._ready: OrderedDict[int, Stream] = OrderedDict()
         self._shut: dict[int, Stream] = {}
         self._reset_ids: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def data_sent_bytes(self) -> int:
+        """Flow-controlled bytes sent so far: all that the window ever was, less what is left."""
+        return self._widened_bytes - self.send_window
 
     def write(self, data: bytes) -> None:
         """Append to the output and wake the shell if it was empty."""
@@ -275,6 +281,7 @@ class Sender:
         """Apply a WINDOW_UPDATE. Raises ConnectionFault when the connection's window overflows."""
         if stream is None:
             self.send_window += increment_bytes
+            self._widened_bytes += increment_bytes
             if self.send_window > MAX_WINDOW_BYTES:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
         else:
