@@ -317,7 +317,7 @@ def test_pings_more_often_than_allowed_are_ended() -> None:
 
 
 def test_a_ping_with_every_message_received_is_allowed() -> None:
-    """As Go clients probe the bandwidth; giving all of the window back must not hide the message."""
+    """As Go clients probe the bandwidth; a window given back hides no message."""
     said = message(b"hello")
     with serve(ServerLimits(keepalive_min_time_s=60)) as server, RawClient(server) as client:
         client.send(frame(1, 4, 1, grpc_headers("Chat")))
