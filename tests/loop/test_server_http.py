@@ -76,6 +76,11 @@ def test_head_has_no_body(server: EchoServer) -> None:
     assert answer.endswith(b"\r\n\r\n") and b"content-length: 10" in answer.lower()
 
 
+def test_no_content_says_no_length(server: EchoServer) -> None:
+    answer = exchange(server, b"GET /empty HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 204 ") and b"content-length" not in answer.lower()
+
+
 def test_expect_continue_is_answered_first(server: EchoServer) -> None:
     head = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\n"
     with socket.create_connection((server.host, server.port), timeout=WAIT_S) as connection:
@@ -144,6 +149,8 @@ def test_http_and_grpc_share_a_unix_socket(server: EchoServer, tmp_path: Path) -
         connection.connect(str(path))
         connection.sendall(b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         assert read_all(connection).endswith(b"GET /x 0\n")
+    server.stop()
+    assert not path.exists()
 
 
 def test_idle_and_half_sent_requests_are_closed() -> None:

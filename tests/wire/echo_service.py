@@ -169,6 +169,8 @@ class EchoServer:
                     yield b"piece %d\n" % number
 
             return HttpResponse(200, [("content-type", "text/plain")], pieces())
+        if request.path == "/empty":
+            return HttpResponse(204)
         if request.path == "/crash":
             raise ZeroDivisionError
         body = f"{request.method} {request.path} {len(request.body)}\n".encode()

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import h11
 
-from sampan.loop.http_response import close_body, http_date
+from sampan.loop.http_response import NO_CONTENT, close_body, http_date
 from sampan.loop.rpc_stats import RpcStats
 from sampan.loop.server_limits import ServerLimits
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse, Peer
@@ -133,9 +133,8 @@ class Http1Server:
     async def _send(self, response: HttpResponse, *, head: bool) -> None:
         headers = [(n.encode("ascii"), v.encode("latin-1")) for n, v in response.headers]
         body = response.body
-        if isinstance(body, bytes) and all(
-            name.lower() != b"content-length" for name, _ in headers
-        ):
+        declared = any(name.lower() == b"content-length" for name, _ in headers)
+        if isinstance(body, bytes) and not declared and response.status not in NO_CONTENT:
             headers.append((b"content-length", b"%d" % len(body)))
         headers.append((b"date", http_date(time.time()).encode()))
         if self._ending:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from sampan.loop.http_response import close_body, http_date
+from sampan.loop.http_response import NO_CONTENT, close_body, http_date
 from sampan.loop.rpc_call import CallHost
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse
 from sampan.wire.h2.codes import ErrorCode
@@ -117,7 +117,7 @@ class Http2Request(Stream):
         fields.append(("date", http_date(time.time())))
         body = response.body
         if isinstance(body, bytes):
-            if "content-length" not in names:
+            if "content-length" not in names and response.status not in NO_CONTENT:
                 fields.append(("content-length", str(len(body))))
             bodiless = not body or request.method == "HEAD"
             self.send_headers(encode_headers(fields), end_stream=bodiless)

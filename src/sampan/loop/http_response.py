@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-__all__ = ["close_body", "http_date"]
+__all__ = ["NO_CONTENT", "close_body", "http_date"]
+
+NO_CONTENT = frozenset({204, 304})
+"""Statuses that have no body, and of which no content-length is said (RFC 9110, 8.6)."""
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()

@@ -42,6 +42,7 @@ class RpcServer:
         self._http = http
         self._router = Router(methods, self.stats)
         self._listeners: list[asyncio.Server] = []
+        self._socket_paths: list[Path] = []
         self._connections: set[ServerConnection] = set()
         self._all_closed: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -74,6 +75,7 @@ class RpcServer:
     async def listen_unix(self, path: str | Path, tls: ssl.SSLContext | None = None) -> None:
         """Listen on a Unix socket. Raises OSError."""
         loop = asyncio.get_running_loop()
+        self._socket_paths.append(Path(path))
         self._add(
             await loop.create_unix_server(self._connection, str(path), ssl=tls, backlog=_BACKLOG)
         )
@@ -122,6 +124,8 @@ class RpcServer:
         """Stop: no new connections or calls, `grace_s` for the open ones, then cut them off."""
         for listener in self._listeners:
             listener.close()
+        for path in self._socket_paths:
+            path.unlink(missing_ok=True)
         self._all_closed = asyncio.Event()
         for connection in list(self._connections):
             connection.shut_down()

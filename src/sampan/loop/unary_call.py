@@ -40,9 +40,9 @@ class UnaryServerCall(RpcCall):
             self.on_head(False)
             self.on_data(body, True)
             return
-        if self.route.timeout_s is not None:
-            self.arm()
         self._dispatch(body[5:])
+        if self.route.timeout_s is not None and not self.done:
+            self.arm()
 
     def on_head(self, end_stream: bool) -> None:
         """Take the headers of a request that arrives in pieces."""

@@ -54,13 +54,15 @@ class HpackDecoder:
 
     def _decode(self, block: bytes) -> list[Field]:
         fields: list[Field] = []
+        table = self._table
         position, end = 0, len(block)
         left = self._list_limit_bytes
         while position < end:
             first = block[position]
             if first > 0x80 and first != 0xFF:
                 position += 1
-                field = self._field(first & 0x7F)
+                index = first & 0x7F
+                field = table[index - _FIRST_DYNAMIC] if index >= _FIRST_DYNAMIC else _STATIC[index]
             elif first >= 0x80:
                 index, position = _integer(block, position, 0x7F)
                 field = self._field(index)
