@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -83,24 +85,30 @@ class EtcdServer:
         config = self.node.config
         http_urls = config.listen_client_http_urls
         main = self._rpc_server(http=None if http_urls else self._http())
-        for url in config.listen_client_urls:
-            self.endpoints.append(str(await self._open(main, url)))
-        for url in http_urls:
-            plain = RpcServer({}, http=self._http())
-            self._servers.append(plain)
-            await self._open(plain, url)
-        for url in config.listen_metrics_urls:
+        self.endpoints = await self._open_all(main, config.listen_client_urls)
+        found = {"client": self.endpoints}
+        if http_urls:
+            found["http"] = await self._open_all(RpcServer({}, http=self._http()), http_urls)
+        if config.listen_metrics_urls:
             plain = RpcServer({}, http=MetricsHttp(health=self._routes, metrics=self._metrics))
-            self._servers.append(plain)
-            await self._open(plain, url)
-        self.node.storage.announce(self.endpoints)
-        insecure = all(not url.tls for url in config.listen_client_urls)
+            found["metrics"] = await self._open_all(plain, config.listen_metrics_urls)
+        self.node.state.cluster.advertise(
+            [str(url) for url in _advertised(config.advertise_client_urls, self.endpoints)]
+        )
+        self.node.storage.announce(found)
         self._health.set_all_serving()
         self._log.info("ready to serve client requests")
-        for endpoint in self.endpoints:
+        for endpoint in (*self.endpoints, *found.get("http", ())):
+            insecure = endpoint.startswith(("http:", "unix:"))
             message = "serving client traffic "
             message += "insecurely; this is strongly discouraged!" if insecure else "securely"
             self._log.info(message, address=endpoint)
+        for endpoint in found.get("metrics", ()):
+            self._log.info("serving metrics", address=endpoint)
+
+    async def _open_all(self, server: RpcServer, urls: Sequence[Url]) -> list[str]:
+        self._servers.append(server)
+        return [str(await self._open(server, url)) for url in urls]
 
     def _rpc_server(self, http: HttpHandler | None) -> RpcServer:
         config = self.node.config
@@ -115,9 +123,7 @@ class EtcdServer:
             keepalive_interval_s=config.grpc_keepalive_interval_s,
             keepalive_timeout_s=config.grpc_keepalive_timeout_s,
         )
-        server = RpcServer(methods, http=http, limits=limits)
-        self._servers.append(server)
-        return server
+        return RpcServer(methods, http=http, limits=limits)
 
     def _http(self) -> ClientHttp:
         config = self.node.config
@@ -160,6 +166,15 @@ class EtcdServer:
         server = self._servers[0]
         figures = figures_of(self.node, server.stats, SERVER_VERSION, CLUSTER_VERSION)
         return exposition(figures, self._services, self._counts, process_families())
+
+
+def _advertised(urls: Sequence[Url], endpoints: Sequence[str]) -> Iterator[Url]:
+    """Yield what to advertise; port 0 stands for the port of a listener with the same scheme."""
+    bound = [Url.parse(endpoint) for endpoint in endpoints]
+    for url in urls:
+        found = [each for each in bound if each.scheme == url.scheme]
+        found.sort(key=lambda each: each.host != url.host)
+        yield replace(url, port=found[0].port) if found and not url.unix and not url.port else url
 
 
 def _services(context: Context) -> MethodTable:

@@ -163,6 +163,10 @@ class ClusterInfo:
         """This member's advertised addresses for clients."""
         return self.me.client_urls
 
+    def advertise(self, client_urls: Sequence[str]) -> None:
+        """Publish this member's addresses for clients."""
+        self._put(replace(self.me, client_urls=tuple(client_urls)))
+
     def members(self) -> list[Member]:
         """Return all members, by ID."""
         return [self._members[member_id] for member_id in sorted(self._members)]

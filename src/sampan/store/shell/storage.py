@@ -6,7 +6,7 @@ A member in memory has the same parts with nothing behind them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -175,9 +175,10 @@ class Storage:
 
     # ---- beginning and end
 
-    def announce(self, endpoints: Sequence[str]) -> None:
-        """Write down where clients find the server."""
-        content = {"client": list(endpoints), "name": self._config.name}
+    def announce(self, endpoints: Mapping[str, Sequence[str]]) -> None:
+        """Write down where the server is found: URLs by what is served there."""
+        content: dict[str, object] = {kind: list(urls) for kind, urls in endpoints.items()}
+        content["name"] = self._config.name
         if self._data_dir is not None:
             self._data_dir.write_endpoints(content)
         if self._config.endpoints_file:
