@@ -40,7 +40,7 @@ proto: $(STAMP) ## Generate the protobuf modules from the .proto files
 	@$(BIN)/python scripts/protoc.py
 
 bench: $(STAMP) ## Measure side by side with the real peers (ARGS="--rounds 5")
-	@$(BIN)/python bench/store.py $(ARGS)
+	@$(BIN)/python -m bench.store $(ARGS)
 
 sim: $(STAMP) ## Run the slow forms: long kill -9, soak and fuzz runs
 	@$(BIN)/python -m pytest -m slow $(ARGS)

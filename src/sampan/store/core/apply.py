@@ -227,6 +227,9 @@ class StateMachine:
     def _put(self, request: pb.PutRequest) -> bytes:
         mvcc = self.mvcc
         if request.lease or request.ignore_value or request.ignore_lease:
+            # As in etcd, a put by itself looks for its lease before its key.
+            if request.lease and request.lease not in self.lessor:
+                raise errors.LEASE_NOT_FOUND()
             txn.check_changes(mvcc, self.lessor, request)
         previous = txn.put(mvcc, request)
         mvcc.commit()

@@ -1,0 +1,267 @@
+"""Measure `sampan etcd` beside a real etcd: same machine, same run, same load, in turns.
+
+Prints a table of ratios with their least, median and greatest value over the rounds and writes it
+to docs/benchmarks.md. `--only NAME` picks measurements; `--list` names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bench.loads import PROBE, fill, h2load, watch_events_per_s
+from bench.peers import Peer, Running
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+REPORT: Final = ROOT / "docs" / "benchmarks.md"
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is measured, in which unit, and the goal."""
+
+    title: str
+    unit: str
+    goal: float
+    at_least: bool
+    absolute: bool = False
+    """The goal is for our figure itself, not for the ratio."""
+
+    def goal_text(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        return f"{sign} {self.goal:g}{' ' + self.unit if self.absolute else '×'}"
+
+
+Args = argparse.Namespace
+
+LOADS: Final = {
+    "put_1x1": ("Put", 1, 1),
+    "put_10x10": ("Put", 10, 10),
+    "put_100x10": ("Put", 100, 10),
+    "range_10x10": ("Range", 10, 10),
+}
+
+METRICS: Final = {
+    "put_1x1": Metric("put, 1 connection × 1 stream", "requests/s", 1, True),
+    "put_10x10": Metric("put, 10 × 10", "requests/s", 1.5, True),
+    "put_100x10": Metric("put, 100 × 10", "requests/s", 2.5, True),
+    "range_10x10": Metric("linearizable range of one key, 10 × 10", "requests/s", 8, True),
+    "watch_1000": Metric("1,000 watches of one key", "events/s", 2, True),
+    "start": Metric("exec to first answered request", "s", 0.5, False),
+    "rss_idle": Metric("resident memory, idle", "MiB", 60, False, absolute=True),
+    "rss_filled": Metric("resident memory, filled", "MiB", 1.2, False),
+    "restart_filled": Metric("kill -9, then exec to first answer, filled", "s", 1, False),
+}
+
+
+@dataclass(slots=True)
+class Results:
+    """Figures by metric and server, one for each round."""
+
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def add(self, metric: str, peer: str, figure: float) -> None:
+        self.figures.setdefault(metric, {}).setdefault(peer, []).append(figure)
+        print(f"  {metric:15} {peer:7} {figure:12,.2f} {METRICS[metric].unit}", flush=True)
+
+    def rows(self) -> list[list[str]]:
+        rows = []
+        for name, metric in METRICS.items():
+            if name in self.figures:
+                theirs, ours = self.figures[name]["etcd"], self.figures[name]["sampan"]
+                ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
+                judged = statistics.median(ours if metric.absolute else ratios)
+                met = judged >= metric.goal if metric.at_least else judged <= metric.goal
+                rows.append(
+                    [
+                        f"{metric.title} ({metric.unit})",
+                        spread(theirs),
+                        spread(ours),
+                        spread(ratios) + " ×",
+                        metric.goal_text(),
+                        "met" if met else "**missed**",
+                    ]
+                )
+        return rows
+
+
+def spread(figures: Sequence[float]) -> str:
+    """Median, and least to greatest."""
+
+    def short(figure: float) -> str:
+        return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+    least, most = short(min(figures)), short(max(figures))
+    return f"{short(statistics.median(figures))} ({least} to {most})"
+
+
+def in_turns(round_: int, peers: Sequence[Peer]) -> Sequence[Peer]:
+    """Who goes first changes with every round."""
+    return peers if round_ % 2 == 0 else peers[::-1]
+
+
+def loads(
+    peers: Sequence[Peer],
+    names: Sequence[str],
+    place: Path,
+    results: Results,
+    args: argparse.Namespace,
+) -> None:
+    """Rounds with fresh, small stores; both servers are up and the loads alternate."""
+    small = [name for name in names if not name.endswith("_filled")]
+    for round_ in range(args.rounds if small else 0):
+        print(f"round {round_ + 1} of {args.rounds}", flush=True)
+        with tempfile.TemporaryDirectory(dir=place) as text:
+            run_round(in_turns(round_, peers), small, Path(text), results, args)
+
+
+def run_round(
+    peers: Sequence[Peer],
+    names: Sequence[str],
+    place: Path,
+    results: Results,
+    args: argparse.Namespace,
+) -> None:
+    running: list[Running] = []
+    try:
+        for peer in peers:
+            server = peer.start(place / peer.name, PROBE)
+            running.append(server)
+            if "start" in names:
+                results.add("start", peer.name, server.ready_s)
+            if "rss_idle" in names:
+                results.add("rss_idle", peer.name, server.resident_bytes() / MIB)
+        for name in names:
+            for server in running:
+                if name in LOADS:
+                    method, connections, streams = LOADS[name]
+                    rate = h2load(server, place, method, connections, streams, args.seconds)
+                    results.add(name, server.peer.name, rate)
+                elif name == "watch_1000":
+                    results.add(name, server.peer.name, watch_events_per_s(server, place))
+    finally:
+        for server in running:
+            server.kill()
+
+
+def filled(
+    peers: Sequence[Peer],
+    names: Sequence[str],
+    place: Path,
+    results: Results,
+    args: argparse.Namespace,
+) -> None:
+    """One store of many keys for each server; restarts of it in turns."""
+    if not any(name.endswith("_filled") for name in names):
+        return
+    print(f"filling {args.keys:,} keys", flush=True)
+    for peer in peers:
+        server = peer.start(place / peer.name, PROBE)
+        try:
+            fill(server, args.keys)
+            if "rss_filled" in names:
+                results.add("rss_filled", peer.name, server.resident_bytes() / MIB)
+        finally:
+            server.kill()
+    for round_ in range(args.rounds if "restart_filled" in names else 0):
+        for peer in in_turns(round_, peers):
+            server = peer.start(place / peer.name, PROBE)
+            results.add("restart_filled", peer.name, server.ready_s)
+            server.kill()
+
+
+def table(results: Results) -> str:
+    head = ["what", "etcd", "sampan", "ratio sampan / etcd", "goal", ""]
+    rows = [head, ["---"] * len(head), *results.rows()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def machine() -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    load = os.getloadavg()[0]
+    return (
+        f"{os.cpu_count()} × {model}, {pages / (1 << 30):.0f} GiB, Linux {platform.release()}, "
+        f"Python {platform.python_version()}; load average at the end {load:.1f}"
+    )
+
+
+def report(results: Results, peers: Sequence[Peer], args: argparse.Namespace) -> str:
+    versions = ", ".join(f"`{peer.version()}`" for peer in peers)
+    return f"""# Benchmarks
+
+Written by `make bench ARGS="{" ".join(sys.argv[1:])}"` on {datetime.now(UTC):%Y-%m-%d}.
+
+{table(results)}
+
+Every cell is the median, with the least and the greatest of {args.rounds} rounds in parentheses. A
+ratio is taken within one round, ours divided by etcd's; only ratios mean anything, for the load
+generator shares the machine with the servers. Memory with the filled store is measured once.
+
+- Machine: {machine()}.
+- Servers: {versions}; default settings, fsync on for both, `--quota-backend-bytes=8589934592`, data
+  on the same file system. Both are up at the same time and take turns; who is first changes from
+  round to round.
+- Put and range: `h2load -D {args.seconds} -t 1 -c CONNECTIONS -m STREAMS` with one body: an 8-byte
+  key and, for the put, a value of 256 bytes. After a put load the store's revision must have
+  moved by as much as was answered, or the run fails.
+- Watches: 10 connections with 100 watches each on one key, read by a client that only counts bytes;
+  h2load puts the key 3,000 times over 4 connections × 8 streams; the clock stops when the last
+  event is there.
+- First answer: a raw connection asks for a linearizable range, again and again, from exec on.
+- Filled: {args.keys:,} keys of 20 bytes with values of 100 bytes, put in transactions of 125.
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, 3 at least for a report")
+    parser.add_argument("--seconds", type=int, default=4, help="duration of each load")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="keys of the filled store")
+    parser.add_argument("--only", action="append", choices=METRICS, help="measure only this")
+    parser.add_argument("--etcd", default=shutil.which("etcd"), help="the real etcd")
+    parser.add_argument("--place", type=Path, default=None, help="where the data goes")
+    parser.add_argument("--no-report", action="store_true", help="print, do not write the report")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse(arguments)
+    if args.etcd is None or shutil.which("h2load") is None:
+        print("needs etcd and h2load (Debian: etcd-server, nghttp2-client)", file=sys.stderr)
+        return 2
+    peers = [Peer.etcd(args.etcd), Peer.sampan()]
+    names = args.only or list(METRICS)
+    results = Results()
+    steps: list[Callable[..., None]] = [loads, filled]
+    with tempfile.TemporaryDirectory(dir=args.place, prefix="bench-") as text:
+        for step in steps:
+            step(peers, names, Path(text), results, args)
+    print()
+    print(table(results))
+    if not args.no_report:
+        REPORT.write_text(report(results, peers, args))
+        print(f"\nwritten to {REPORT.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
