@@ -184,7 +184,8 @@ class Ctl:
 
     def normal(self, text: str) -> str:
         """The text with placeholders for what may differ."""
-        text = text.replace(self.server.address, "ENDPOINT")
+        # Ours advertises the port that it got for port 0, etcd port 0.
+        text = text.replace(self.server.address, "ENDPOINT").replace("127.0.0.1:0", "ENDPOINT")
         if self.scratch is not None:
             text = text.replace(str(self.scratch), "SCRATCH")
         text = BIG_NUMBER.sub(self._id, text)
