@@ -6,6 +6,7 @@ import pytest
 from tests.store.streaming import Bidi, Serving, serving
 
 from sampan.store.api import watch as watch_service
+from sampan.store.core import watch as watch_module
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.store.pb.auth_pb2 import Permission
 
@@ -104,6 +105,33 @@ def test_a_slow_reader_misses_nothing_and_holds_nobody_back(
             values += [e.kv.value for e in (await slow.next(pb.WatchResponse)).events]
         assert values == seen
         assert member.context.hub.slow_watcher_count == 0
+
+    test()
+
+
+def test_catching_up_goes_on_after_a_slice_that_filled_the_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing was refused to the watch then, so nothing but the hub's question marks the wait."""
+    monkeypatch.setattr(watch_service, "BUFFER_BYTES", 200)
+    monkeypatch.setattr(watch_module, "SLICE_REVS", 1)
+
+    @serving
+    async def test(member: Serving) -> None:
+        for number in range(3):
+            await member.put(b"a", b"%d" % number * 300)
+        stream = member.stream_of(PATH)
+        stream.unread = True
+        stream.ask(create(key=b"a", start_revision=2))
+        await member.settle()
+        values: list[bytes] = []
+        while len(values) < 3:
+            stream.read()
+            stream.unread = True
+            response = await stream.next(pb.WatchResponse)
+            values += [event.kv.value[:1] for event in response.events]
+            await member.settle()
+        assert values == [b"0", b"1", b"2"]
 
     test()
 

@@ -60,9 +60,7 @@ class _CallSink:
 
     def offer(self, messages: Sequence[bytes]) -> bool:
         if self._call.buffered_bytes > BUFFER_BYTES:
-            if not self._draining:
-                self._draining = True
-                self._context.spawn(self._drained())
+            self._wait_for_room()
             return False
         if len(messages) == 1:
             self._call.send(messages[0])
@@ -75,7 +73,15 @@ class _CallSink:
 
     @property
     def has_room(self) -> bool:
-        return not self._draining and self._call.buffered_bytes <= BUFFER_BYTES
+        """Whether `offer` would take a message now; if not, the hub is woken once it would."""
+        if self._call.buffered_bytes > BUFFER_BYTES:
+            self._wait_for_room()
+        return not self._draining
+
+    def _wait_for_room(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._context.spawn(self._drained())
 
     async def _drained(self) -> None:
         try:
