@@ -157,6 +157,21 @@ def test_garbage_gets_the_protocols_own_error(
     assert (end[0] if end else None) is code
 
 
+@pytest.mark.parametrize("method", ["Chat", "Echo", "Nope"])
+def test_a_call_that_begins_in_the_read_that_ends_its_connection(
+    server: EchoServer, method: str
+) -> None:
+    head = grpc_headers(method)
+    with RawClient(server) as client:
+        client.send(frame(1, 4, 1, head) + frame(0, 1, 1, message(b"")))
+        while (item := client.read_frame()) is not None and item[0] != 1:
+            pass
+        client.send(frame(1, 4, 3, head) + frame(6, 0, 0, b"short"))
+        end = client.goaway()
+    assert end is not None and end[0] is ErrorCode.FRAME_SIZE_ERROR
+    assert sum(stats.active for stats in server.server.stats.methods.values()) == 0
+
+
 def test_truncated_requests_end_with_their_connection(server: EchoServer) -> None:
     whole = frame(1, 4, 1, grpc_headers("Echo")) + frame(0, 1, 1, message(b"hello"))
     for size in range(len(whole)):
@@ -342,7 +357,7 @@ def test_a_silent_client_is_pinged_and_dropped() -> None:
 
 
 def test_a_client_that_answers_pings_stays() -> None:
-    limits = ServerLimits(keepalive_interval_s=0.1, keepalive_timeout_s=0.2)
+    limits = ServerLimits(keepalive_interval_s=0.1, keepalive_timeout_s=5)
     with serve(limits) as server, RawClient(server) as client:
         for _ in range(5):
             while (item := client.read_frame()) is not None and item[0] != 6:

@@ -176,9 +176,11 @@ class StreamServerCall(RpcCall):
         self._wake_reader()
         self.on_drain()
         task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
+        if task is None:
+            return  # the connection ended before the handler began
         self._inbox.clear()
+        if task is not asyncio.current_task():
+            task.cancel()
 
     def _wake_reader(self) -> None:
         if self._readable is not None and not self._readable.done():
