@@ -32,6 +32,7 @@ VARYING = b"grpc-timeout"
 _MEMO_BYTES = 128 * 1024
 _MEMO_BLOCK_BYTES = 2048
 _MEMO_ENTRY_BYTES = 256
+_VARYING_BYTES = 32
 _HARD_LIMIT_FACTOR = 4
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z")
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
@@ -145,9 +146,10 @@ class HeaderDecoder:
     def _head(self, fields: list[Field]) -> Head:
         varying = None
         for number, field in enumerate(fields):
-            # In front of a pseudo-header it is misplaced, which validation shall see.
-            if field[0] == VARYING and not _precedes_pseudo(fields, number):
-                varying = fields.pop(number)[1]
+            if field[0] == VARYING:
+                # Misplaced before a pseudo-header, or too long: validation shall see that.
+                if len(field[1]) <= _VARYING_BYTES and not _precedes_pseudo(fields, number):
+                    varying = fields.pop(number)[1]
                 break
         key = tuple(fields)
         head = self._heads.get(key)
