@@ -155,6 +155,8 @@ class Draw:
             request.success.extend(
                 pb.RequestOp(request_put=pb.PutRequest(key=b"n%d" % i)) for i in range(many)
             )
+        if depth == 0 and any(deletes_from_key(op) for op in (*request.success, *request.failure)):
+            forget_nothing(request)
         return request
 
     def compact(self) -> pb.CompactionRequest:
@@ -242,6 +244,25 @@ def headers(message: Any) -> Iterator[Any]:
     if isinstance(message, pb.TxnResponse):
         for part in message.responses:
             yield from headers(getattr(part, str(part.WhichOneof("response"))))
+
+
+def deletes_from_key(op: pb.RequestOp) -> bool:
+    """Whether an operation deletes, at any depth, a range without an end."""
+    if op.HasField("request_txn"):
+        return any(map(deletes_from_key, (*op.request_txn.success, *op.request_txn.failure)))
+    return op.HasField("request_delete_range") and op.request_delete_range.range_end == b"\0"
+
+
+def forget_nothing(request: pb.TxnRequest) -> None:
+    """Let no put keep the value or lease that is there.
+
+    After a deletion that etcd does not see as an overlap it would find none, and crash.
+    """
+    for op in (*request.success, *request.failure):
+        if op.HasField("request_txn"):
+            forget_nothing(op.request_txn)
+        elif op.HasField("request_put"):
+            op.request_put.ignore_value = op.request_put.ignore_lease = False
 
 
 COMPACTED: Final = ("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted")

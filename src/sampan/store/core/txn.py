@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from sampan.store.core import encode, errors, query
 from sampan.store.core.keyindex import Record
 from sampan.store.core.mvcc import Mvcc
+from sampan.store.core.ranges import covers
 from sampan.store.pb.kv_pb2 import KeyValue
 from sampan.store.pb.rpc_pb2 import (
     Compare,
@@ -96,9 +97,19 @@ def _choose(mvcc: Mvcc, request: TxnRequest, verdicts: list[bool]) -> list[Reque
 
 
 def _check_ahead(mvcc: Mvcc, leases: Leases, ops: Sequence[RequestOp]) -> None:
+    deleted: list[tuple[bytes, bytes]] = []
     for op in ops:
         if op.HasField("request_put"):
             check_changes(mvcc, leases, op.request_put)
+            # Only a "from key" deletion can get here together with a put of the same key. etcd
+            # then looks for a value or lease that is gone, and crashes.
+            put_ = op.request_put
+            if (put_.ignore_value or put_.ignore_lease) and any(
+                covers(start, end, put_.key) for start, end in deleted
+            ):
+                raise errors.KEY_NOT_FOUND()
+        elif op.HasField("request_delete_range"):
+            deleted.append((op.request_delete_range.key, op.request_delete_range.range_end))
         elif op.HasField("request_range"):
             # A negative revision means the newest in a range by itself; as in etcd, not in here.
             if op.request_range.revision < min(0, mvcc.compact_revision):
