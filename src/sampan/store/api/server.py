@@ -7,28 +7,31 @@ import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sampan.base.log import Logger
 from sampan.loop.health import HealthService
 from sampan.loop.server import RpcServer
 from sampan.loop.server_limits import ServerLimits
 from sampan.store.api import auth, cluster, election, kv, lease, lock, maintenance, watch
-from sampan.store.api.figures import NodeHealth, figures_of
-from sampan.store.api.gateway import Gateway
-from sampan.store.api.health import HealthRoutes
-from sampan.store.api.http import Access, ClientHttp, MetricsHttp
-from sampan.store.api.metrics import HealthCounts, exposition
-from sampan.store.api.metrics_process import process_families
 from sampan.store.api.service import Context
-from sampan.store.core.version import CLUSTER_VERSION, SERVER_VERSION
 from sampan.store.shell.client_tls import context_for
 from sampan.store.shell.config import EtcdConfig, Url
 from sampan.store.shell.node import Node
 from sampan.wire.grpc.reflection import Reflection
-from sampan.wire.grpc.service import HttpHandler, MethodTable, StreamMethod, UnaryMethod
+from sampan.wire.grpc.service import (
+    HttpHandler,
+    HttpRequest,
+    HttpResponse,
+    MethodTable,
+    StreamMethod,
+    UnaryMethod,
+)
 from sampan.wire.h2.settings import Limits
 from sampan.wire.protobuf import POOL
+
+if TYPE_CHECKING:
+    from sampan.store.api.web import Web
 
 __all__ = ["EtcdServer"]
 
@@ -57,8 +60,7 @@ class EtcdServer:
         )
         self._services = _services(self._context)
         self._health = HealthService()
-        self._counts = HealthCounts()
-        self._routes = HealthRoutes(NodeHealth(node, self._context), self._counts, log)
+        self._made_web: Web | None = None
         self._servers: list[RpcServer] = []
         self._tls_context: ssl.SSLContext | None = None
 
@@ -84,13 +86,13 @@ class EtcdServer:
     async def _listen(self) -> None:
         config = self.node.config
         http_urls = config.listen_client_http_urls
-        main = self._rpc_server(http=None if http_urls else self._http())
+        main = self._rpc_server(http=None if http_urls else self._client_http)
         self.endpoints = await self._open_all(main, config.listen_client_urls)
         found = {"client": self.endpoints}
         if http_urls:
-            found["http"] = await self._open_all(RpcServer({}, http=self._http()), http_urls)
+            found["http"] = await self._open_all(RpcServer({}, http=self._client_http), http_urls)
         if config.listen_metrics_urls:
-            plain = RpcServer({}, http=MetricsHttp(health=self._routes, metrics=self._metrics))
+            plain = RpcServer({}, http=self._metrics_http)
             found["metrics"] = await self._open_all(plain, config.listen_metrics_urls)
         self.node.state.cluster.advertise(
             [str(url) for url in _advertised(config.advertise_client_urls, self.endpoints)]
@@ -125,23 +127,20 @@ class EtcdServer:
         )
         return RpcServer(methods, http=http, limits=limits)
 
-    def _http(self) -> ClientHttp:
-        config = self.node.config
-        gateway = None
-        if config.enable_grpc_gateway:
-            gateway = Gateway(self._services, self._log, lambda: self._servers[0].stats)
-        return ClientHttp(
-            health=self._routes,
-            metrics=self._metrics,
-            gateway=gateway,
-            cluster_version=lambda: CLUSTER_VERSION,
-            access=Access(
-                cors=config.cors,
-                host_whitelist=config.host_whitelist,
-                tls=any(url.tls for url in config.listen_client_urls),
-            ),
-            log=self._log,
-        )
+    def _web(self) -> Web:
+        if self._made_web is None:
+            from sampan.store.api.web import Web
+
+            self._made_web = Web(
+                self.node, self._context, self._services, lambda: self._servers[0].stats, self._log
+            )
+        return self._made_web
+
+    async def _client_http(self, request: HttpRequest) -> HttpResponse:
+        return await self._web().client(request)
+
+    async def _metrics_http(self, request: HttpRequest) -> HttpResponse:
+        return await self._web().metrics(request)
 
     async def _open(self, server: RpcServer, url: Url) -> Url:
         context = self._client_tls() if url.tls else None
@@ -161,11 +160,6 @@ class EtcdServer:
         hosts = {url.host for url in config.listen_client_urls if not url.unix}
         directory = Path(config.directory) / "fixtures" / "client"
         return context_for(config.client_tls, directory, hosts | {"localhost", "127.0.0.1"})
-
-    def _metrics(self) -> bytes:
-        server = self._servers[0]
-        figures = figures_of(self.node, server.stats, SERVER_VERSION, CLUSTER_VERSION)
-        return exposition(figures, self._services, self._counts, process_families())
 
 
 def _advertised(urls: Sequence[Url], endpoints: Sequence[str]) -> Iterator[Url]:

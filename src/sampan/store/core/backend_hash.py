@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Final
 
-from crc32c import crc32c
-
+from sampan.base.checksum import crc32c
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET, Backend
 
 __all__ = ["hash_backend"]

@@ -30,13 +30,10 @@ _MASK = _CHUNK - 1
 _UINT64 = (1 << 64) - 1
 
 
-def _last(n: int) -> bytes:
-    return bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7])
-
-
 # A varint is read off in chunks of 14 bits: one table for the last chunk, one for those before it.
-_LAST = [_last(n) for n in range(_CHUNK)]
-_MORE = [bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(_CHUNK)]
+_LAST = [bytes((n,)) for n in range(0x80)]
+_LAST += [bytes((low | 0x80, high)) for high in range(1, 0x80) for low in range(0x80)]
+_MORE = [bytes((low | 0x80, high | 0x80)) for high in range(0x80) for low in range(0x80)]
 
 
 def varint(n: int) -> bytes:

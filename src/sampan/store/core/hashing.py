@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from crc32c import crc32c
-
+from sampan.base.checksum import crc32c
 from sampan.store.core import errors, revision
 from sampan.store.core.backend import KEY_BUCKET, Backend
 from sampan.store.core.mvcc import Mvcc

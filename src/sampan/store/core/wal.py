@@ -17,7 +17,7 @@ from enum import Enum, IntEnum
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from crc32c import crc32c
+from sampan.base.checksum import crc32c
 
 if TYPE_CHECKING:
     from mmap import mmap

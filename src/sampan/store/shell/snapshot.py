@@ -18,8 +18,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from crc32c import crc32c
-
+from sampan.base.checksum import crc32c
 from sampan.base.errors import SampanError
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
 from sampan.store.core.bolt import BoltReader, BoltWriter

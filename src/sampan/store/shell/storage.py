@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from sampan.base.errors import SampanError
 from sampan.base.histogram import Histogram, exponential
@@ -19,7 +19,6 @@ from sampan.base.log import Logger
 from sampan.store.core import errors
 from sampan.store.core.cluster import derive_cluster_id, derive_member_id
 from sampan.store.core.log import LogSink
-from sampan.store.shell import snapshot
 from sampan.store.shell.config import EtcdConfig
 from sampan.store.shell.datadir import DataDir, DataDirError, Membership, read_membership
 from sampan.store.shell.lmdb_backend import BackendFullError, LmdbBackend
@@ -28,6 +27,9 @@ from sampan.store.shell.memory_backend import MemoryBackend
 from sampan.store.shell.single_log import LogReports, MemoryLog, SingleLog
 from sampan.store.shell.wal_files import WalIdentity
 from sampan.store.shell.wal_writer import Wal
+
+if TYPE_CHECKING:
+    from sampan.store.shell.snapshot import Snapshot
 
 __all__ = ["AnyBackend", "AnyLog", "Storage", "StorageReports"]
 
@@ -169,8 +171,10 @@ class Storage:
             took=f"{perf_counter() - started_s:.3f}s",
         )
 
-    def snapshot(self) -> AbstractAsyncContextManager[snapshot.Snapshot]:
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """Make a snapshot as of now in etcd's file format, and remove it at the end."""
+        from sampan.store.shell import snapshot  # rarely wanted, and slow to import
+
         return snapshot.take(self.backend, self._data_dir.path if self._data_dir else None)
 
     # ---- beginning and end
