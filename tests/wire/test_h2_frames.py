@@ -120,6 +120,12 @@ def test_a_window_made_negative_in_mid_stream() -> None:
     assert peer.sent_bytes() == 39_999
 
 
+def test_settings_are_acknowledged_before_data_that_they_allow() -> None:
+    peer = Peer(None, (4, 0))
+    peer.request().send_data(b"x" * 10)
+    assert [kind for kind, *_ in peer.send(frames.settings([(4, 5)]))] == [SETTINGS, DATA]
+
+
 def test_trailers_wait_behind_data_and_need_no_window() -> None:
     peer = Peer(None, (4, 10))
     stream = peer.request()

@@ -399,6 +399,9 @@ class Intake(Sender):
             elif identifier == Setting.MAX_CONCURRENT_STREAMS:
                 self.peer_max_streams = value
         self.write(frames.SETTINGS_ACK)
+        # Only now: data behind the acknowledgement obeys the new settings, and the peer knows it.
+        if self._ready:
+            self.pump()
         self.on_settings()
 
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -298,7 +298,10 @@ class Sender:
             self._ready[stream.stream_id] = stream
 
     def change_stream_window(self, initial_bytes: int) -> None:
-        """Apply the peer's INITIAL_WINDOW_SIZE to every open stream; windows may go negative."""
+        """Apply the peer's INITIAL_WINDOW_SIZE to every open stream; windows may go negative.
+
+        What may now be sent is left to the next `pump`.
+        """
         delta = initial_bytes - self.peer_stream_window
         self.peer_stream_window = initial_bytes
         for stream in self.streams.values():
@@ -306,8 +309,6 @@ class Sender:
             if stream.send_window > MAX_WINDOW_BYTES:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "stream window overflow")
             self._unshut(stream)
-        if self._ready:
-            self.pump()
 
     def end_local(self, stream: Stream) -> None:
         """Our side of `stream` is complete; a server then needs no more of the request."""
