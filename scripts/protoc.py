@@ -1,8 +1,8 @@
 """Generate the protobuf modules from the .proto files beside them.
 
 `python scripts/protoc.py` writes them; `--check` writes nothing and fails when one is out of date.
-The generated messages live in a descriptor pool of Sampan's own, so that a program may import Sampan
-and another library with the same message names (an etcd client, grpcio's health package) together.
+The generated messages live in a descriptor pool of Sampan's own, so that a program may import both
+Sampan and another library with the same message names: an etcd client, grpcio's health package.
 """
 
 from __future__ import annotations
