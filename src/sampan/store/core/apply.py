@@ -16,6 +16,7 @@ from sampan.store.core import encode, entry, errors, requests, txn
 from sampan.store.core.backend import Backend
 from sampan.store.core.decode import plain_put
 from sampan.store.core.entry import Kind
+from sampan.store.core.log import LogFullError
 from sampan.store.core.mvcc import Mvcc
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.status import Code, Metadata, RpcError
@@ -154,7 +155,10 @@ class StateMachine:
 
     def rejected(self, contexts: Sequence[Any], error: Exception) -> None:
         """Tell everybody who waits that the log could not take their entries."""
-        answer = error if isinstance(error, RpcError) else errors.STOPPED()
+        if isinstance(error, LogFullError):
+            answer: RpcError = errors.NO_SPACE()
+        else:
+            answer = error if isinstance(error, RpcError) else errors.STOPPED()
         for context in contexts:
             if context is not None:
                 context[0].fail(answer.code, answer.message)

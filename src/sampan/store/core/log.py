@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-__all__ = ["Log", "LogSink"]
+from sampan.base.errors import SampanError
+
+__all__ = ["Log", "LogFullError", "LogSink"]
+
+
+class LogFullError(SampanError):
+    """There is no room for an entry; nothing of it is in the log, and others may follow."""
 
 
 class LogSink(Protocol):
@@ -25,7 +31,8 @@ class LogSink(Protocol):
     def rejected(self, contexts: Sequence[object], error: Exception) -> None:
         """Learn that the proposals with these contexts will never be applied, and why.
 
-        Nothing of them is in the log. `error` is typed by the log (disk full, failed, stopping).
+        Nothing of them is in the log. `error` is typed by the log: LogFullError when there is no
+        room, anything else when it takes no more entries.
         """
 
 

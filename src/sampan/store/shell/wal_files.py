@@ -24,6 +24,7 @@ from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.store.core import wal
+from sampan.store.core.log import LogFullError
 from sampan.store.core.wal import HEADER_BYTES, Record, RecordKind, SegmentHeader, Tail
 
 __all__ = [
@@ -72,7 +73,7 @@ class WalFailedError(WalError):
     """A write or flush failed; whether the last entries are on disk is unknown."""
 
 
-class NoSpaceError(WalError):
+class NoSpaceError(WalError, LogFullError):
     """The disk is full: the record is not in the log and leaves no trace there."""
 
 
