@@ -87,6 +87,7 @@ class Server:
     _process: subprocess.Popen[bytes] | None = None
     _drain: threading.Thread | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
+    _printed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def endpoint(self) -> str:
@@ -151,7 +152,9 @@ class Server:
         ready = False
         with pipe:
             for line in pipe:
-                self.output.append(line)
+                with self._printed:
+                    self.output.append(line)
+                    self._printed.notify_all()
                 ready = ready or READY.search(line) is not None
                 found = ADDRESS.search(line)
                 if found:
@@ -163,6 +166,13 @@ class Server:
     def text(self) -> str:
         """What the server has printed so far."""
         return b"".join(self.output).decode(errors="replace")
+
+    def until(self, text: str, timeout_s: float = 10.0) -> str:
+        """Wait until it has printed `text`; returns all that it printed."""
+        with self._printed:
+            if not self._printed.wait_for(lambda: text in self.text(), timeout_s):
+                raise StartError(f"waited for {text!r}, got:\n{self.text()}")
+        return self.text()
 
     def wait(self, timeout_s: float = 20.0) -> int:
         """Wait until the process ends by itself; returns its exit code."""

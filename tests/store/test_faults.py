@@ -222,7 +222,7 @@ def test_a_full_disk_stops_writes_and_nothing_else(small_disk: Path) -> None:
         assert error == ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded"), (
             server.text()
         )
-        assert "NOSPACE" in server.text() and "free space" in server.text()
+        assert "free space" in server.until("NOSPACE")
         expect(player, acknowledged)
         ballast.unlink()
         disarm(server)
