@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from sampan.loop.http1 import Http1Server
 from sampan.loop.http2_server import Http2Server
 from sampan.loop.route import Router
 from sampan.loop.rpc_stats import RpcStats
@@ -25,6 +24,7 @@ class _Speaker(Protocol):
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def lost(self) -> None: ...
+    def half_closed(self) -> bool: ...
     def sweep(self, now: float) -> None: ...
     def shut_down(self) -> None: ...
     def finish_shutdown(self) -> None: ...
@@ -84,13 +84,17 @@ class ServerConnection(asyncio.Protocol):
         if self._http is None or first.startswith(PREFACE) or not _looks_like_http1(first):
             self._speaker = self._http2()
         else:
-            self._speaker = Http1Server(
-                self.transport, self.peer, self._http, self._limits, self._stats, self._loop
-            )
+            self._speaker = self._http1(self._http)
         self._first = b""
         self._speaker.receive(first)
         if self._ending:
             self._speaker.shut_down()
+
+    def _http1(self, http: HttpHandler) -> _Speaker:
+        # Here, because most servers start and end without a request of this kind.
+        from sampan.loop.http1 import Http1Server
+
+        return Http1Server(self.transport, self.peer, http, self._limits, self._stats, self._loop)
 
     def _http2(self) -> Http2Server:
         return Http2Server(
@@ -105,7 +109,7 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer ended its side; HTTP/2 has no use for half a connection."""
-        return isinstance(self._speaker, Http1Server) and self._speaker.half_closed()
+        return self._speaker is not None and self._speaker.half_closed()
 
     def pause_writing(self) -> None:
         """The socket is full."""

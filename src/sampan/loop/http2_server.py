@@ -146,6 +146,10 @@ class Http2Server:
         if not self._core.dead:
             self._core.lost(ErrorCode.CANCEL, "connection lost")
 
+    def half_closed(self) -> bool:
+        """The peer ended its side: say that the socket is to be closed."""
+        return False
+
     def shut_down(self) -> None:
         """Begin the graceful end."""
         self._core.shut_down()
