@@ -329,6 +329,26 @@ def test_a_full_disk_is_told_and_over_when_there_is_space(tiny_disk: Path) -> No
     run(main())
 
 
+def test_on_a_full_disk_a_compaction_helps(tiny_disk: Path) -> None:
+    async def main() -> None:
+        backend = LmdbBackend(tiny_disk / "db")
+        written = 0
+        with pytest.raises(BackendFullError):
+            while True:
+                for _ in range(10):
+                    written += 1
+                    backend.revisions[rev_key(written)] = bytes(30_000)
+                await backend.commit()
+        backend.delete_revisions([rev_key(each) for each in range(1, written)])
+        await backend.commit()
+        await backend.defragment()
+        assert backend.size_bytes < 200_000
+        assert [key for key, _ in backend.scan_revisions(b"", None)] == [rev_key(written)]
+        await backend.close()
+
+    run(main())
+
+
 def test_defragment_gives_space_back_and_stops_nobody(tmp_path: Path) -> None:
     async def main() -> None:
         backend = LmdbBackend(tmp_path / "db")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -28,10 +29,37 @@ __all__ = ["BackendFullError", "BackendReports", "LmdbBackend"]
 
 COMMIT_INTERVAL_S: Final = 0.1
 SCAN_CHUNK: Final = 1000
+RESERVE_BYTES: Final = 512 << 10
 
 
 class BackendFullError(BackendError):
     """No disk space for a commit; it is tried again, and the log keeps what it holds."""
+
+
+class Reserve:
+    """A file that only takes up space, to give it up when the disk is full.
+
+    To free pages LMDB has to write some: without a reserve a compaction could not help.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.held = False
+
+    def take(self) -> None:
+        """Take up the space if there is enough left."""
+        try:
+            with open(self._path, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            self.held = True
+        except OSError:
+            self._path.unlink(missing_ok=True)
+
+    def give_up(self) -> bool:
+        """Free the space; return whether there was any."""
+        held, self.held = self.held, False
+        self._path.unlink(missing_ok=True)
+        return held
 
 
 class BackendReports(Protocol):
@@ -62,7 +90,8 @@ class LmdbBackend:
             fsync_directory(path.parent)
         self._buffer = WriteBuffer()
         self._committing: WriteBuffer | None = None
-        self._goal = (0, 0)  # index and term of _committing
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
+        self._reserve.take()
         self.consistent_index = self._number(CONSISTENT_INDEX)
         self.term = self._number(TERM)
         self._reports: BackendReports | None = None
@@ -178,8 +207,7 @@ class LmdbBackend:
 
     def _tick(self, interval_s: float) -> None:
         if self._task is None or self._task.done():
-            dirty = bool(self._buffer) or self._committing is not None
-            if dirty or self._applied()[0] > self.consistent_index:
+            if self._buffer or self._applied()[0] > self.consistent_index:
                 self._task = asyncio.ensure_future(self._commit_quietly())
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(interval_s, self._tick, interval_s)
@@ -199,35 +227,44 @@ class LmdbBackend:
     async def commit(self) -> None:
         """Make everything written before this call durable. Raises BackendError."""
         async with self._writing:
-            if self._committing is not None:  # left by a commit that failed
-                await self._commit_buffer()
             await self._commit_buffer()
 
     async def _commit_buffer(self) -> None:
-        """Write the buffer; when that fails it stays readable and is written first next time."""
+        """Write the buffer; when that fails it is the buffer again, with what came meanwhile."""
         before = self.consistent_index
-        if self._committing is None:
-            self._goal = self._applied()
-            if not self._buffer and self._goal == (self.consistent_index, self.term):
-                return
-            self._committing, self._buffer = self._buffer, WriteBuffer()
-            self.revisions = self._buffer.revisions
+        index, term = self._applied()
+        if not self._buffer and (index, term) == (before, self.term):
+            return
+        committing = self._committing = self._buffer
+        self._set_buffer(WriteBuffer())
         started_s = perf_counter()
-        await self._write(self._committing)
+        try:
+            await self._write(committing, index, term)
+        except BaseException:
+            # A compaction that came meanwhile may leave little of what did not fit.
+            self._set_buffer(committing.followed_by(self._buffer))
+            raise
+        finally:
+            self._file.refresh()
+            self._committing = None
         if self._observe_commit is not None:
             self._observe_commit(perf_counter() - started_s)
-        self._file.refresh()
-        self._committing = None
-        self.consistent_index, self.term = self._goal
+        self.consistent_index, self.term = index, term
+        if not self._reserve.held:
+            self._reserve.take()
         if self._reports is not None:
             self._reports.committed(before)  # see LmdbFile: the newest commit may yet be undone
 
-    async def _write(self, buffer: WriteBuffer) -> None:
+    def _set_buffer(self, buffer: WriteBuffer) -> None:
+        self._buffer = buffer
+        self.revisions = buffer.revisions
+
+    async def _write(self, buffer: WriteBuffer, index: int, term: int) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
                 await loop.run_in_executor(
-                    self._executor, lambda: self._file.write(buffer, *self._goal)
+                    self._executor, lambda: self._file.write(buffer, index, term)
                 )
                 return
             except lmdb.MapFullError:
@@ -236,8 +273,12 @@ class LmdbBackend:
                 await self._replace()
                 raise BackendError(f"cannot write to {self._file.path}: {error}") from error
             except (lmdb.Error, OSError) as error:
-                kind = BackendFullError if is_no_space(error, self._file.path) else BackendError
-                raise kind(f"cannot write to {self._file.path}: {error}") from error
+                path = self._file.path
+                if not is_no_space(error, path):
+                    raise BackendError(f"cannot write to {path}: {error}") from error
+                if not self._reserve.give_up():
+                    cure = "free some space on that file system; nothing acknowledged is lost"
+                    raise BackendFullError(f"no space to write to {path}: {cure}") from error
 
     async def _replace(self, replacement: Path | None = None, *, grow: bool = False) -> None:
         self._stable.clear()
@@ -253,12 +294,12 @@ class LmdbBackend:
         Commits wait meanwhile. A crash leaves the old file or the new one. Raises BackendError.
         """
         async with self._writing:
-            if self._committing is not None:
-                await self._commit_buffer()
             await self._commit_buffer()
+            self._reserve.give_up()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, self._file.copy_compact, self._compacted)
             await self._replace(self._compacted)
+            self._reserve.take()
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[LmdbView]:

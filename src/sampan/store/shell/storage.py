@@ -184,7 +184,10 @@ class Storage:
         content: dict[str, object] = {kind: list(urls) for kind, urls in endpoints.items()}
         content["name"] = self._config.name
         if self._data_dir is not None:
-            self._data_dir.write_endpoints(content)
+            try:
+                self._data_dir.write_endpoints(content)
+            except OSError as error:  # a full disk; reads are served all the same
+                self._logger.warning("cannot write endpoints.json", error=str(error))
         if self._config.endpoints_file:
             file = Path(self._config.endpoints_file)
             temporary = file.with_name(file.name + ".tmp")

@@ -58,6 +58,7 @@ class Wal:
         self._fsync = fsync
         self._lock = threading.Lock()  # over _segments and _spare
         self._spare: Path | None = None
+        self._short = False  # no space was left for the last segment that was asked for
         self._failed: str | None = None
         self._fd = -1
         self._salt = 0
@@ -234,6 +235,7 @@ class Wal:
     def _allocate(self, name: str, least: int) -> Path:
         """Preallocate a file, of the usual size or what the free space suggests."""
         path = self._directory / name
+        self._short = True
         fs = os.statvfs(self._directory)
         room = fs.f_bavail * fs.f_frsize // 8
         size = max(least, min(self._segment_bytes, max(room, MIN_SEGMENT_BYTES)))
@@ -245,6 +247,7 @@ class Wal:
             raise
         finally:
             os.close(fd)
+        self._short = False
         return path
 
     def _resume(self, last: Segment) -> None:
@@ -280,7 +283,8 @@ class Wal:
     def release(self, index: int) -> None:
         """Remove segments whose entries are all at or before `index`, except the newest one."""
         with self._lock:
-            free = sum(each.last_index <= index for each in self._segments[:-1]) - KEPT_SEGMENTS
+            kept = 0 if self._short else KEPT_SEGMENTS
+            free = sum(each.last_index <= index for each in self._segments[:-1]) - kept
             if free <= 0:
                 return
             gone, self._segments[:free] = self._segments[:free], []

@@ -34,6 +34,16 @@ class WriteBuffer:
         """Set or (None) delete a key of a small bucket."""
         self.small.setdefault(bucket, {})[key] = value
 
+    def followed_by(self, newer: WriteBuffer) -> WriteBuffer:
+        """Return one buffer with the effect of this one and then `newer`."""
+        revisions = {
+            key: raw for key, raw in self.revisions.items() if key not in newer.deleted
+        } | newer.revisions
+        small = dict(self.small)
+        for bucket, changes in newer.small.items():
+            small[bucket] = small.get(bucket, {}) | changes
+        return WriteBuffer(revisions, self.deleted | newer.deleted, small)
+
     def revisions_between(self, start: bytes, end: bytes | None) -> Pairs:
         """Return the buffered revisions in that range, ascending."""
         revisions = self.revisions
