@@ -98,8 +98,12 @@ class WatchStream:
         self._settle()
 
     def request_progress(self) -> None:
-        """Report the revision that all watches of the stream have seen, once they are synced."""
-        if not self._watchers:
+        """Report the revision that all watches of the stream have seen, once they are synced.
+
+        While one waits for a future revision there is none, and no answer (as from etcd).
+        """
+        revision = self._hub.revision
+        if any(watcher.wish.first_rev > revision for watcher in self._watchers.values()):
             return
         self._progress_wanted = True
         if not self._settle():
