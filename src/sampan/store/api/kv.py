@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sampan.store.api.service import Context, parse
-from sampan.store.core import encode, entry, errors, query, requests, txn
+from sampan.store.core import encode, entry, query, requests, txn
 from sampan.store.core.decode import plain_put, point_get
 from sampan.store.core.entry import Kind
 from sampan.store.pb import rpc_pb2 as pb
@@ -48,7 +48,7 @@ class _Kv:
     def _get(self, call: UnaryCall, key: bytes) -> None:
         """Answer a linearizable read of one key as it is now."""
         state = self._state
-        if state.auth.enabled or state.alarms.corrupt:
+        if state.auth.enabled:
             self._answer(call, pb.RangeRequest(key=key))
             return
         record = state.mvcc.index.live.get(key)
@@ -63,8 +63,6 @@ class _Kv:
 
     def _read(self, call: UnaryCall, request: pb.RangeRequest) -> None:
         state = self._state
-        if state.alarms.corrupt:
-            raise errors.CORRUPT()
         if state.auth.enabled:
             identity = self._context.authorize(call)
             state.access.check_range(identity, request.key, request.range_end)
@@ -128,8 +126,6 @@ class _Kv:
     def _read_txn(self, call: UnaryCall, request: pb.TxnRequest) -> None:
         state = self._state
         try:
-            if state.alarms.corrupt:
-                raise errors.CORRUPT()
             if state.auth.enabled:
                 identity = self._context.authorize(call)
                 state.access.check_txn(identity, request)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Context", "parse"]
 
 _M = TypeVar("_M", bound=Message)
+# etcd holds the limit against the entry of its log: the request, its kind, its length and a
+# header with the request's ID.
+_ENTRY_BYTES = 19
 
 
 def parse(message_type: type[_M], body: bytes) -> _M:
@@ -97,7 +100,7 @@ class Context:
 
         `request` is the decoded `body`, if the caller has it. Raises REQUEST_TOO_LARGE.
         """
-        if len(body) > self.config.max_request_bytes:
+        if len(body) + _ENTRY_BYTES > self.config.max_request_bytes:
             raise errors.REQUEST_TOO_LARGE()
         if request is None and kind in REQUESTS:
             request = REQUESTS[kind].FromString(body)

@@ -61,8 +61,17 @@ REQUESTS: dict[Kind, type[Message]] = {
 }
 """Which message the body of an entry is; of the other kinds their own store reads the body."""
 
-# With the CORRUPT alarm raised only these are still applied.
-_ALLOWED_WHEN_CORRUPT = frozenset({Kind.ALARM, Kind.EMPTY})
+# With the CORRUPT alarm raised nothing changes keys or leases; reads and all else go on.
+_REFUSED_WHEN_CORRUPT = frozenset(
+    {
+        Kind.PUT,
+        Kind.DELETE_RANGE,
+        Kind.TXN,
+        Kind.COMPACT,
+        Kind.LEASE_GRANT,
+        Kind.LEASE_REVOKE,
+    }
+)
 
 
 class StateMachine:
@@ -212,7 +221,7 @@ class StateMachine:
         return handler(request) if handler is not None else self._by_body(data)
 
     def _check_alarms(self, kind: Kind, request: Any) -> None:
-        if self.alarms.corrupt and kind not in _ALLOWED_WHEN_CORRUPT:
+        if self.alarms.corrupt and kind in _REFUSED_WHEN_CORRUPT:
             raise errors.CORRUPT()
         if self.alarms.nospace and (
             kind in (Kind.PUT, Kind.LEASE_GRANT) or (kind is Kind.TXN and requests.has_put(request))
