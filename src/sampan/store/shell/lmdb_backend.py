@@ -276,7 +276,8 @@ class LmdbBackend:
                 path = self._file.path
                 if not is_no_space(error, path):
                     raise BackendError(f"cannot write to {path}: {error}") from error
-                if not self._reserve.give_up():
+                small = sum(map(len, buffer.revisions.values())) <= RESERVE_BYTES // 4
+                if not (small and self._reserve.give_up()):  # not for what filled the disk
                     cure = "free some space on that file system; nothing acknowledged is lost"
                     raise BackendFullError(f"no space to write to {path}: {cure}") from error
 
