@@ -249,7 +249,7 @@ def test_a_lease_expires_and_takes_its_keys(compare: Compare) -> None:
         ctl.run("lease", "grant", "1")
         ctl.run("put", "gone", "v", f"--lease={ctl.lease}")
         watch = ctl.spawn("watch", "gone", "--rev=1")
-        ctl.note("watched", watch.until("DELETE\ngone\n"))
+        ctl.note("watched", watch.until("DELETE\ngone\n\n"))
         ctl.run("get", "gone")
         ctl.run("lease", "list")
 
