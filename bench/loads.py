@@ -24,7 +24,7 @@ PROBE: Final = pb.RangeRequest(key=b"probe").SerializeToString()
 MARKER: Final = b"<an-event-value>"
 RATE: Final = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
 REQUESTS: Final = re.compile(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
-PUTS_WATCHED: Final = 3000
+PUTS_WATCHED: Final = 10_000
 WATCH_CONNECTIONS: Final = 10
 WATCHES_EACH: Final = 100
 
