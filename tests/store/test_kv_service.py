@@ -43,3 +43,14 @@ async def test_a_corrupt_member_still_reads(member: Serving) -> None:
             await refused
         assert raised.value.message == "etcdserver: corrupt cluster"
     await member.add_user("ann", "pw")
+
+
+@serving
+async def test_compaction_is_for_administrators(member: Serving) -> None:
+    await member.add_user("ann", "pw")
+    await member.enable_auth()
+    request = pb.CompactionRequest(revision=1)
+    await member.ask("KV/Compact", request, pb.CompactionResponse)
+    await member.login("ann", "pw")
+    with pytest.raises(RpcError, match="permission denied"):
+        await member.ask("KV/Compact", request, pb.CompactionResponse)

@@ -146,3 +146,20 @@ async def test_a_lease_takes_a_known_user(member: Serving) -> None:
         await member.grant(6)
     with pytest.raises(RpcError, match="user name is empty"):
         await time_to_live(member, 5)
+
+
+@serving
+async def test_a_lease_is_kept_by_those_who_may_write_its_keys(member: Serving) -> None:
+    await member.add_user("ann", "pw")
+    await member.enable_auth()
+    await member.grant(5)
+    await member.grant(6)
+    await member.put(b"k", lease_id=5)
+    await member.login("ann", "pw")
+    assert (await renew(member, 6)).TTL == 60
+    stream = member.stream_of(KEEP_ALIVE)
+    stream.ask(pb.LeaseKeepAliveRequest(ID=5))
+    with pytest.raises(RpcError, match="permission denied"):
+        await stream.outcome
+    with pytest.raises(RpcError, match="permission denied"):
+        await member.ask("Lease/LeaseLeases", pb.LeaseLeasesRequest(), pb.LeaseLeasesResponse)

@@ -139,7 +139,7 @@ class _Kv:
     async def compact(self, call: UnaryCall, body: bytes) -> bytes:
         request = parse(pb.CompactionRequest, body)
         identity = self._context.authorize(call)
-        self._state.access.check_authenticated(identity)
+        self._state.access.check_admin(identity)
         response = await self._context.execute(Kind.COMPACT, body, identity)
         if request.physical:
             await self._context.compacted(request.revision)

@@ -49,7 +49,7 @@ class _Leases:
     async def keep_alive(self, call: StreamCall) -> None:
         while (body := await call.receive()) is not None:
             request = parse(pb.LeaseKeepAliveRequest, body)
-            self._access.check_authenticated(self._context.authorize(call))
+            self._access.check_lease_renew(self._context.authorize(call), request.ID)
             # The header is of before the renewal: a revocation that comes in between must not seem
             # older than the keepalive.
             response = pb.LeaseKeepAliveResponse(header=self._context.header(), ID=request.ID)
@@ -97,8 +97,9 @@ class _Leases:
     async def leases(self, call: UnaryCall, body: bytes) -> bytes:
         parse(pb.LeaseLeasesRequest, body)
         await self._context.read_barrier()
-        self._access.check_authenticated(self._context.authorize(call))
-        statuses = [pb.LeaseStatus(ID=lease.lease_id) for lease in self._lessor.leases()]
+        lease_ids = [lease.lease_id for lease in self._lessor.leases()]
+        self._access.check_leases(self._context.authorize(call), lease_ids)
+        statuses = [pb.LeaseStatus(ID=lease_id) for lease_id in lease_ids]
         response = pb.LeaseLeasesResponse(header=self._context.header(), leases=statuses)
         return response.SerializeToString()
 

@@ -4,8 +4,9 @@ Every check does nothing while authentication is off. While it is on, a request 
 USER_EMPTY, one whose user was identified before the last change of the auth state is
 AUTH_OLD_REVISION, and what the user's roles do not allow is PERMISSION_DENIED.
 
-Leases belong to nobody: granting, listing and renewing one takes any known user, but to attach a
-key to a lease or to revoke it takes the right to write all keys attached to it.
+Leases belong to nobody: granting one takes any known user, but to attach a key to a lease, to renew
+or to revoke it takes the right to write all keys attached to it, and to list them that to read the
+keys of all.
 
 Semantics: etcd's server/etcdserver/apply/apply_auth.go and txn checks, release 3.6, with the fixes
 for its advisories (nested transactions, previous values and leases inside transactions,
@@ -140,6 +141,18 @@ class Access:
         if self._auth.enabled:
             self.check_authenticated(identity)
             self._check_lease_keys(identity, lease_id)
+
+    def check_lease_renew(self, identity: Identity | None, lease_id: int) -> None:
+        """Check keeping a lease alive, which keeps the keys attached to it."""
+        self.check_lease_revoke(identity, lease_id)
+
+    def check_leases(self, identity: Identity | None, lease_ids: Iterable[int]) -> None:
+        """Check listing the leases, which takes the right to read the keys of them all."""
+        if self._auth.enabled:
+            self.check_authenticated(identity)
+            if not self._is_admin(identity):
+                for lease_id in lease_ids:
+                    self.check_lease_time_to_live(identity, lease_id)
 
     def check_lease_time_to_live(self, identity: Identity | None, lease_id: int) -> None:
         """Check asking for a lease's keys, which takes the right to read them all."""
