@@ -49,7 +49,9 @@ class Peer:
         ]
         with open(data_dir.with_name(data_dir.name + ".log"), "ab") as log:
             started = time.monotonic()
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=installed()
+            )
         try:
             ready_s = first_answer_s(port, probe, started, timeout_s)
         except BaseException:
@@ -64,6 +66,11 @@ class Peer:
             [*self.command, "--version"], capture_output=True, text=True, check=True
         )
         return done.stdout.splitlines()[0].strip()
+
+
+def installed() -> dict[str, str]:
+    """The environment of an installed program: Python may keep the bytecode it has compiled."""
+    return {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,10 @@ _UINT64 = (1 << 64) - 1
 
 
 # A varint is read off in chunks of 14 bits: one table for the last chunk, one for those before it.
-_LAST = [bytes((n,)) for n in range(0x80)]
-_LAST += [bytes((low | 0x80, high)) for high in range(1, 0x80) for low in range(0x80)]
-_MORE = [bytes((low | 0x80, high | 0x80)) for high in range(0x80) for low in range(0x80)]
+_ENDS = [bytes((n,)) for n in range(0x80)]
+_GOES_ON = [bytes((n | 0x80,)) for n in range(0x80)]
+_LAST = _ENDS + [low + high for high in _ENDS[1:] for low in _GOES_ON]
+_MORE = [low + high for high in _GOES_ON for low in _GOES_ON]
 
 
 def varint(n: int) -> bytes:
