@@ -1,7 +1,7 @@
 """Errors that every part shares.
 
-    SampanError            the environment or a peer failed; the message says what to do
-    InvariantError         our own bug; never caught to limp on
+SampanError            the environment or a peer failed; the message says what to do
+InvariantError         our own bug; never caught to limp on
 """
 
 from __future__ import annotations

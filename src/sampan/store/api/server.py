@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EtcdServer"]
 
-_MESSAGE_OVERHEAD_BYTES: Final = 512 * 1024
 _GRACE_S: Final = 5.0
 
 
@@ -119,8 +118,8 @@ class EtcdServer:
         methods.update(Reflection(names, POOL).methods())
         limits = ServerLimits(
             http2=Limits(max_concurrent_streams=config.max_concurrent_streams),
-            receive_message_bytes=config.max_request_bytes + _MESSAGE_OVERHEAD_BYTES,
-            http_body_bytes=config.max_request_bytes + _MESSAGE_OVERHEAD_BYTES,
+            receive_message_bytes=config.max_message_bytes,
+            http_body_bytes=config.max_message_bytes,
             keepalive_min_time_s=config.grpc_keepalive_min_time_s,
             keepalive_interval_s=config.grpc_keepalive_interval_s,
             keepalive_timeout_s=config.grpc_keepalive_timeout_s,

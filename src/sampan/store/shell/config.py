@@ -28,6 +28,7 @@ CompactionMode = str
 
 _SCHEMES = ("http", "https", "unix", "unixs")
 _MAX_ELECTION_MS = 50_000
+_MESSAGE_OVERHEAD_BYTES = 512 * 1024
 _TLS_VERSIONS = ("", "TLS1.2", "TLS1.3")
 
 
@@ -227,6 +228,11 @@ class EtcdConfig:
     def min_lease_ttl_s(self) -> int:
         """The shortest lease granted: 1.5 election timeouts, rounded up (etcd's `minTTL`)."""
         return -(-3 * self.election_timeout_ms // 2000)
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest gRPC message taken: a request of the largest size and what surrounds it."""
+        return self.max_request_bytes + _MESSAGE_OVERHEAD_BYTES
 
     def check(self) -> None:
         """Raise ConfigError for the first setting that is wrong, worded as etcd words it."""

@@ -88,7 +88,12 @@ class Node:
             Passwords(config.bcrypt_cost),
             client_cert_auth=config.client_tls.client_cert_auth,
         )
-        self.hub = WatchHub(self.mvcc, self._watch_header, listen=self._listen)
+        self.hub = WatchHub(
+            self.mvcc,
+            self._watch_header,
+            listen=self._listen,
+            fragment_bytes=config.max_message_bytes,
+        )
         self._purge: asyncio.Task[None] | None = None
         self._purged_revision = -1
         self._purge_done = asyncio.Event()
@@ -137,7 +142,8 @@ class Node:
 
     def _start(self) -> None:
         self.state.on_compact = self._compacted
-        self.lessor.promote()
+        # As in etcd, a lease gets the time of an election on top, in which nobody could renew it.
+        self.lessor.promote(self.config.election_timeout_ms / 1000)
         self.storage.start()
         self._tasks.append(asyncio.create_task(self._keep_leases(), name="leases"))
         config = self.config
