@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from sampan.store.api.service import Context, parse
 from sampan.store.core import errors
@@ -19,13 +19,15 @@ from sampan.store.core.alarm import describe
 from sampan.store.core.backend_hash import hash_backend
 from sampan.store.core.cluster import ClusterInfo
 from sampan.store.core.entry import Kind
-from sampan.store.core.hashing import hash_kv
+from sampan.store.core.hashing import hash_in_steps
 from sampan.store.core.version import CLUSTER_VERSION, SERVER_VERSION, STORAGE_VERSION
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, UnaryCall
 from sampan.wire.grpc.status import Code, RpcError
 
 __all__ = ["DEFAULT_QUOTA_BYTES", "SNAPSHOT_CHUNK_BYTES", "Snapshot", "Storage", "methods"]
+
+_T = TypeVar("_T")
 
 DEFAULT_QUOTA_BYTES: Final = 2 << 30
 """What a configured quota of 0 stands for."""
@@ -115,21 +117,15 @@ class _Maintenance:
         """Hash everything this member has stored."""
         parse(pb.HashRequest, body)
         self._check_admin(call)
-        steps = hash_backend(self._context.backend)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                value: int = done.value
-                break
-            await asyncio.sleep(0)
+        value = await _in_steps(hash_backend(self._context.backend))
         return pb.HashResponse(header=self._context.header(), hash=value).SerializeToString()
 
     async def hash_kv(self, call: UnaryCall, body: bytes) -> bytes:
         """Hash the keys at a revision, to be compared between members."""
         request = parse(pb.HashKVRequest, body)
         self._check_admin(call)
-        found = hash_kv(self._state.mvcc, self._context.backend, request.revision)
+        steps = hash_in_steps(self._state.mvcc, self._context.backend, request.revision)
+        found = await _in_steps(steps)
         response = pb.HashKVResponse(
             header=self._context.header(),
             hash=found.hash,
@@ -194,6 +190,17 @@ def _check_downgrade_target(version: str) -> None:
     major, minor, _ = CLUSTER_VERSION.split(".")
     if (int(found[1]), int(found[2])) != (int(major), int(minor) - 1):
         raise errors.INVALID_DOWNGRADE_TARGET_VERSION()
+
+
+async def _in_steps(steps: Generator[None, None, _T]) -> _T:
+    """Run a long computation to its end, giving way to the event loop at every pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            value: _T = done.value
+            return value
+        await asyncio.sleep(0)
 
 
 def methods(context: Context) -> MethodTable:

@@ -6,7 +6,7 @@ are Sampan's or etcd's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 from sampan.base.checksum import crc32c
@@ -14,7 +14,7 @@ from sampan.store.core import errors, revision
 from sampan.store.core.backend import KEY_BUCKET, Backend
 from sampan.store.core.mvcc import Mvcc
 
-__all__ = ["KeyHash", "hash_kv"]
+__all__ = ["KeyHash", "hash_in_steps", "hash_kv"]
 
 
 class KeyHash(NamedTuple):
@@ -26,7 +26,20 @@ class KeyHash(NamedTuple):
 
 
 def hash_kv(mvcc: Mvcc, backend: Backend, at_revision: int = 0) -> KeyHash:
-    """Hash the revisions up to `at_revision` (0: all). Raises COMPACTED or FUTURE_REV.
+    """Hash the revisions up to `at_revision` (0: all). Raises COMPACTED or FUTURE_REV."""
+    steps = hash_in_steps(mvcc, backend, at_revision)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: KeyHash = done.value
+            return found
+
+
+def hash_in_steps(
+    mvcc: Mvcc, backend: Backend, at_revision: int = 0, step: int = 1000
+) -> Generator[None, None, KeyHash]:
+    """Do the same, pausing after every `step` revisions; writes and compactions may go on.
 
     Revisions that a compaction has made unreadable but not yet freed do not count.
     """
@@ -34,18 +47,20 @@ def hash_kv(mvcc: Mvcc, backend: Backend, at_revision: int = 0) -> KeyHash:
         raise errors.FUTURE_REV()
     if 0 < at_revision < mvcc.compact_revision:
         raise errors.COMPACTED()
-    upto = at_revision or mvcc.revision
+    upto, compacted = at_revision or mvcc.revision, mvcc.compact_revision
     state = crc32c(KEY_BUCKET.encode())
-    for rev_key, raw in _readable(mvcc, backend, upto):
-        state = crc32c(raw, crc32c(rev_key, state))
-    return KeyHash(state, mvcc.compact_revision, upto)
-
-
-def _readable(mvcc: Mvcc, backend: Backend, upto: int) -> Iterator[tuple[bytes, bytes]]:
-    kept = _kept(mvcc, upto)
-    for rev_key, raw in backend.scan_revisions(b"", revision.pack(upto + 1, 0)):
-        if revision.main_of(rev_key) > mvcc.compact_revision or not kept or rev_key in kept:
-            yield rev_key, raw
+    mvcc.past_in_use += 1
+    try:
+        kept = _kept(mvcc, upto)
+        revisions = backend.scan_revisions(b"", revision.pack(upto + 1, 0))
+        for position, (rev_key, raw) in enumerate(revisions, 1):
+            if revision.main_of(rev_key) > compacted or not kept or rev_key in kept:
+                state = crc32c(raw, crc32c(rev_key, state))
+            if position % step == 0:
+                yield
+    finally:
+        mvcc.past_in_use -= 1
+    return KeyHash(state, compacted, upto)
 
 
 def _kept(mvcc: Mvcc, upto: int) -> set[bytes]:

@@ -47,6 +47,8 @@ class Mvcc:
         self.revision_varint = encode.varint(_FIRST_REVISION)
         self.compact_revision = -1
         self.observer: Observer | None = None
+        # While somebody reads through all revisions, a compaction frees none.
+        self.past_in_use = 0
         self.put_total = 0
         self.delete_total = 0
         self._backend = backend
@@ -287,6 +289,8 @@ class Mvcc:
         """Free the revisions that a compaction at `at_revision` left; yield after `step` keys."""
         index = self.index
         for position, key in enumerate(list(index.past), 1):
+            while self.past_in_use:
+                yield
             past = index.past.get(key)
             if past is None:
                 continue
