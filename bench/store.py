@@ -222,10 +222,12 @@ def machine() -> str:
 
 
 def report(results: Results, peers: Sequence[Peer], args: argparse.Namespace) -> str:
+    arguments = " ".join(sys.argv[1:])
+    command = f'make bench ARGS="{arguments}"' if arguments else "make bench"
     versions = ", ".join(f"`{peer.version()}`" for peer in peers)
     return f"""# Benchmarks
 
-Written by `make bench ARGS="{" ".join(sys.argv[1:])}"` on {datetime.now(UTC):%Y-%m-%d}.
+Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}.
 
 {table(results)}
 
