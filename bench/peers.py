@@ -61,11 +61,13 @@ class Peer:
         return Running(self, process, port, ready_s)
 
     def version(self) -> str:
-        """The first line of what `--version` prints."""
+        """Which program it is, by its `--version`; ours also tells the API that it reports."""
         done = subprocess.run(
             [*self.command, "--version"], capture_output=True, text=True, check=True
         )
-        return done.stdout.splitlines()[0].strip()
+        lines = [line.strip() for line in done.stdout.splitlines()]
+        own = [line for line in lines if line.lower().startswith("sampan")]
+        return ", ".join([*own, lines[0]])
 
 
 def installed() -> dict[str, str]:

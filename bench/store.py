@@ -224,7 +224,7 @@ def machine() -> str:
 def report(results: Results, peers: Sequence[Peer], args: argparse.Namespace) -> str:
     arguments = " ".join(sys.argv[1:])
     command = f'make bench ARGS="{arguments}"' if arguments else "make bench"
-    versions = ", ".join(f"`{peer.version()}`" for peer in peers)
+    versions = " and ".join(f"`{peer.version()}`" for peer in peers)
     return f"""# Benchmarks
 
 Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}.
