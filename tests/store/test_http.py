@@ -273,3 +273,8 @@ def test_only_listed_hosts_are_served_without_tls(host: str, status: int) -> Non
     site = Site(Access(host_whitelist=listed))
     assert site.get("/version", host=host).status == status
     assert Site(Access(host_whitelist=listed, tls=True)).get("/version", host=host).status == 200
+
+
+def test_the_gateway_is_served_under_its_old_name_too() -> None:
+    assert Site().get("/v3beta/kv/put", "POST").body == b"gateway"
+    assert Site(gateway=False).get("/v3beta/kv/put", "POST").status == 404

@@ -77,6 +77,9 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0]
 
 
+_OLD_PREFIX = "/v3beta/"  # the gateway's name until etcd 3.3, still served
+
+
 class MetricsHttp:
     """What `--listen-metrics-urls` serves: `/metrics`, `/health`, `/livez`, `/readyz`."""
 
@@ -130,6 +133,8 @@ class ClientHttp(MetricsHttp):
             host = _header(request, "host")
             self._log.warning("rejecting HTTP request from untrusted host", host=host)
             return text_response(421, _UNKNOWN_HOST)
+        if request.path.startswith(_OLD_PREFIX):
+            request = replace(request, path="/v3/" + request.path.removeprefix(_OLD_PREFIX))
         if request.method == "OPTIONS":
             response = HttpResponse(200)
         elif self._gateway is not None and self._is_gateway(request):
