@@ -75,7 +75,10 @@ class Member:
 
 
 class Simulation:
-    """`members` founders and two more that may join."""
+    """`members` founders and two more that may join.
+
+    `forgetful` breaks the contract of persistence: the checks must notice.
+    """
 
     def __init__(
         self,
@@ -87,12 +90,14 @@ class Simulation:
         pre_vote: bool = True,
         check_quorum: bool = True,
         membership: bool = True,
+        forgetful: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.lease = lease
         self.async_writes = async_writes
         self.pre_vote, self.check_quorum = pre_vote, check_quorum
         self.membership = membership
+        self.forgetful = forgetful
         hard_state, entries = bootstrap(dict.fromkeys(range(1, members + 1), b""))
         self.members: dict[int, Member] = {}
         for member in range(1, members + 3):
@@ -177,14 +182,16 @@ class Simulation:
         member.live.append(ready.entries)
         if ready.hard_state:
             member.live.set_hard_state(ready.hard_state)
-        if ready.must_sync or self.random.random() < 0.2:
+        if (ready.must_sync and not self.forgetful) or self.random.random() < 0.2:
             member.sync()
 
     def background(self, member: Member) -> None:
         """Finish one queued write or application (asynchronous writes)."""
         if member.node is None:
             return
-        if member.writes and (self.random.random() < 0.6 or not member.applies):
+        if self.random.random() < 0.004:
+            member.crash()
+        elif member.writes and (self.random.random() < 0.6 or not member.applies):
             ready = member.writes[0]
             while ready.snapshot and member.applies:
                 self.finish_apply(member)
@@ -326,25 +333,26 @@ class Simulation:
 
     def event(self) -> None:
         draw = self.random.random()
-        if draw < 0.12:
+        if draw < 0.05:
             self.tick()
-        elif draw < 0.45:
-            self.deliver(hostile=True)
+        elif draw < 0.40:
+            for _ in range(self.random.choice([1, 2, 4])):
+                self.deliver(hostile=True)
         elif draw < 0.75:
             self.work(self.some())
-        elif draw < 0.85:
+        elif draw < 0.90:
             self.background(self.some())
-        elif draw < 0.91:
+        elif draw < 0.94:
             self.propose(self.some())
-        elif draw < 0.95:
-            self.read(self.some())
-        elif draw < 0.96:
-            self.change_membership(self.some())
-        elif draw < 0.965:
-            self.crash_or_start(self.some())
         elif draw < 0.97:
+            self.read(self.some())
+        elif draw < 0.977:
+            self.change_membership(self.some())
+        elif draw < 0.98:
+            self.crash_or_start(self.some())
+        elif draw < 0.984:
             self.partition()
-        elif draw < 0.975:
+        elif draw < 0.988:
             self.disturb(self.some())
         else:
             self.compact(self.some())
@@ -387,8 +395,9 @@ class Simulation:
             pass
 
     def crash_or_start(self, member: Member) -> None:
-        if member.node is None:
-            self.start(member)
+        down = [one for one in self.members.values() if one.node is None]
+        if down and self.random.random() < 0.7:
+            self.start(self.random.choice(down))
         else:
             member.crash()
 
@@ -429,7 +438,7 @@ class Simulation:
 
     # --- the end
 
-    def heal(self, rounds: int = 600) -> None:
+    def heal(self, rounds: int = 300) -> None:
         """Let everybody run undisturbed; then all members must agree and get work done."""
         self.cut.clear()
         for member in self.members.values():
@@ -442,6 +451,8 @@ class Simulation:
             for _ in range(20):
                 for member in self.members.values():
                     self.quiet_work(member)
+                if not self.network:
+                    break
                 for _ in range(len(self.network)):
                     self.deliver(hostile=False)
             if number % 40 == 20:
