@@ -53,6 +53,7 @@ def test_members_are_stored_as_json_under_their_hex_id() -> None:
         "clientURLs": [CLIENT],
     }
     assert backend.get("cluster", b"clusterVersion") == b"3.6.0"
+    assert backend.get("meta", b"storageVersion") == b"3.6.0"
 
 
 def test_an_update_outlives_the_command_line_and_a_restart() -> None:

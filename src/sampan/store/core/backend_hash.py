@@ -10,7 +10,9 @@ from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET, Backend
 
 __all__ = ["hash_backend"]
 
-_LOCAL: Final = frozenset(((META_BUCKET, b"consistent_index"), (META_BUCKET, b"term")))
+_LOCAL: Final = frozenset(
+    (META_BUCKET, key) for key in (b"consistent_index", b"term", b"storageVersion")
+)
 
 
 def hash_backend(backend: Backend, step: int = 1000) -> Generator[None, None, int]:

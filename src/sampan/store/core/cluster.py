@@ -17,8 +17,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sampan.store.core import errors
-from sampan.store.core.backend import Backend
-from sampan.store.core.version import CLUSTER_VERSION
+from sampan.store.core.backend import META_BUCKET, Backend
+from sampan.store.core.version import CLUSTER_VERSION, STORAGE_VERSION
 from sampan.store.pb import rpc_pb2 as rpc
 
 __all__ = ["ClusterInfo", "Member", "check_urls", "derive_cluster_id", "derive_member_id"]
@@ -137,6 +137,9 @@ class ClusterInfo:
         self._put(replace(known, name=name, client_urls=tuple(client_urls)))
         if backend.get(_CLUSTER, b"clusterVersion") != CLUSTER_VERSION.encode():
             backend.put(_CLUSTER, b"clusterVersion", CLUSTER_VERSION.encode())
+        # Tells the tools that read a snapshot of which release its schema is.
+        if backend.get(META_BUCKET, b"storageVersion") != STORAGE_VERSION.encode():
+            backend.put(META_BUCKET, b"storageVersion", STORAGE_VERSION.encode())
 
     def restore(self) -> None:
         """Take the members from the backend, as after a snapshot has replaced it."""
