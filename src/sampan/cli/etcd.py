@@ -27,6 +27,7 @@ _SUBCOMMANDS = {
     "soak-watch": ("sampan.cli.soak", "soak_watch"),
 }
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+_CRASHED = 2
 _NOT_YET = ("gateway", "grpc-proxy")
 
 
@@ -121,6 +122,7 @@ async def serve(config: EtcdConfig, log: Logger) -> int:
     except (SampanError, OSError) as error:
         log.fatal("failed to start etcd", error=str(error))
         return 1
+    server.node.on_failure = lambda error: _crash(log, error)
     try:
         received = await ended
         log.info("received signal; shutting down", signal=received.name)
@@ -128,6 +130,13 @@ async def serve(config: EtcdConfig, log: Logger) -> int:
         await server.stop()
     log.info("closed etcd server", name=config.name)
     return 0
+
+
+def _crash(log: Logger, error: Exception) -> None:
+    """End the process at once: the next start replays the log, which is all that can be trusted."""
+    log.fatal("etcd cannot go on", error=str(error))
+    sys.stderr.flush()
+    os._exit(_CRASHED)
 
 
 def _listen_for_signals(ended: asyncio.Future[signal.Signals]) -> None:

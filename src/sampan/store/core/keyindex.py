@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sortedcontainers import SortedList
 
@@ -50,6 +50,11 @@ class OrderedKeys:
             self._fresh.remove(key)
         else:
             self._sorted.discard(key)
+
+    def replace(self, keys: Iterable[bytes]) -> None:
+        """Make the set hold these keys and no others."""
+        self._sorted = SortedList()
+        self._fresh = set(keys)
 
     def merged(self) -> SortedList[bytes]:
         """Return all keys, sorted."""
@@ -156,6 +161,11 @@ class KeyIndex:
         self.live_keys.add(key)
         if key in self.past:
             self.dead_keys.discard(key)
+
+    def settle(self) -> None:
+        """Bring the ordered key sets in line with records that were put in without them."""
+        self.live_keys.replace(self.live)
+        self.dead_keys.replace(self.past.keys() - self.live.keys())
 
     def at(self, key: bytes, revision: int) -> tuple[int, int] | None:
         """Return the (main, sub) under which a read of `key` at `revision` finds it, or None."""

@@ -314,15 +314,17 @@ class Mvcc:
             marks = [revision.main_of(mark) for mark in (scheduled, finished) if mark]
             self.compact_revision = max(marks)
         last = max(_FIRST_REVISION, self.compact_revision)
+        leased: set[bytes] = set()
         for batch in batches:
-            self._restore(batch)
+            self._restore(batch, leased)
             if batch:
                 last = max(last, revision.main_of(batch[-1][0]))
         self.revision = last
         self.revision_varint = encode.varint(last)
-        self._settle()
-        for key, record in self.index.live.items():
-            if record[5]:
+        self.index.settle()
+        for key in leased:
+            record = self.index.live.get(key)
+            if record is not None and record[5]:
                 self._leases.attach(key, record[5])
 
     @property
@@ -332,30 +334,24 @@ class Mvcc:
         done = revision.main_of(finished) if finished else -1
         return self.compact_revision if self.compact_revision > done else None
 
-    def _restore(self, batch: list[tuple[bytes, bytes]]) -> None:
+    def _restore(self, batch: list[tuple[bytes, bytes]], leased: set[bytes]) -> None:
         live, supersede = self.index.live, self.index.supersede
-        parse, frame, unpack = KeyValue.FromString, encode.frame, revision.unpack
+        parse, frame, unpack = KeyValue.FromString, encode.frame, revision.unpack_plain
         for rev_key, raw in batch:
-            main, sub, tombstone = unpack(rev_key)
+            main, _, sub = unpack(rev_key)
             kv = parse(raw)
             key = kv.key
             previous = live.get(key)
             if previous is not None:
                 supersede(key, previous[2], previous[3])
-            if tombstone:
+            if len(rev_key) > revision.PLAIN_BYTES:
                 live.pop(key, None)
                 supersede(key, main, sub, tombstone=True)
-            else:
-                record = (frame(raw), kv.create_revision, main, sub, kv.version, kv.lease)
-                live[key] = record
-
-    def _settle(self) -> None:
-        """Bring the ordered key sets in line with the records just restored."""
-        for key in self.index.live:
-            self.index.live_keys.add(key)
-        for key in self.index.past:
-            if key not in self.index.live:
-                self.index.dead_keys.add(key)
+                continue
+            lease = kv.lease
+            if lease:
+                leased.add(key)
+            live[key] = (frame(raw), kv.create_revision, main, sub, kv.version, lease)
 
 
 def parse_record(raw: bytes, sub: int) -> Record:

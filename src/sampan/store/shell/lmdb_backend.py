@@ -96,6 +96,7 @@ class LmdbBackend:
         self.term = self._number(TERM)
         self._reports: BackendReports | None = None
         self._observe_commit: Callable[[float], object] | None = None
+        self._halted = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="backend")
@@ -231,6 +232,8 @@ class LmdbBackend:
 
     async def _commit_buffer(self) -> None:
         """Write the buffer; when that fails it is the buffer again, with what came meanwhile."""
+        if self._halted:
+            raise BackendError(f"{self._file.path} was halted: what is in memory may be wrong")
         before = self.consistent_index
         index, term = self._applied()
         if not self._buffer and (index, term) == (before, self.term):
@@ -317,6 +320,10 @@ class LmdbBackend:
             self._views -= 1
             if not self._views:
                 self._no_views.set()
+
+    def halt(self) -> None:
+        """Commit nothing more: a replay of the log from the last commit is the way back."""
+        self._halted = True
 
     async def close(self) -> None:
         """Commit what is left and close the file. Raises BackendError if that fails."""

@@ -131,6 +131,9 @@ class MemoryBackend:
         """Remember whom to ask for the applied index."""
         self._reports = reports
 
+    def halt(self) -> None:
+        """Do nothing: nothing would be kept anyway."""
+
     async def commit(self) -> None:
         """Take over the applied index; there is nothing to write."""
         if self._reports is not None:

@@ -7,6 +7,7 @@ top. All methods belong to the event loop.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from random import SystemRandom
 from time import monotonic, time
@@ -100,6 +101,8 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         self._alarm_raised = False
         self._log_failed = False
+        # Called when only a restart helps; a server process ends itself then.
+        self.on_failure: Callable[[Exception], None] | None = None
         self.log = storage.make_log(self.state, self)
 
     @classmethod
@@ -109,12 +112,17 @@ class Node:
         Raises SampanError when the data cannot be used.
         """
         storage = Storage.open(config, log)
+        # What is loaded stays: looking through it for garbage would take as long as loading it.
+        gc.disable()
         try:
             node = cls(config, log, storage)
             node._restore()
         except BaseException:
             storage.abandon()
             raise
+        finally:
+            gc.freeze()
+            gc.enable()
         node._start()
         return node
 
@@ -253,9 +261,15 @@ class Node:
         self.raise_no_space(str(error))
 
     def log_failed(self, error: Exception) -> None:
-        """Take the news that the log is broken: nothing can be acknowledged any more."""
+        """Take the news that the log is broken: nothing can be acknowledged any more.
+
+        The state may be half way through a batch, so none of it may reach the backend.
+        """
         self._log_failed = True
+        self.storage.backend.halt()
         self.logger.error("the write-ahead log failed; restart the server", error=str(error))
+        if self.on_failure is not None:
+            self.on_failure(error)
 
     # ---- compaction
 
