@@ -35,7 +35,7 @@ async def break_and_restart(directory: Path) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     async with Client([server.endpoints[0]], timeout_s=2) as client:
         await client.put("kept", "1")
-        server.node.mvcc.delete = broken  # type: ignore[method-assign, assignment]
+        server.node.mvcc.delete = broken  # type: ignore[method-assign]
         with pytest.raises(RpcError):
             await client.delete("kept")
         with pytest.raises(RpcError):
