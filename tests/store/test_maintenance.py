@@ -205,6 +205,7 @@ def test_the_member_is_listed_and_its_peer_urls_change() -> None:
         ]
         update = rpc.MemberUpdateRequest(ID=MEMBER, peerURLs=["http://a:1"])
         answer = await member.ask("Cluster/MemberUpdate", update, rpc.MemberUpdateResponse)
+        assert answer.header.member_id == MEMBER and not answer.header.revision
         assert list(answer.members[0].peerURLs) == ["http://a:1"]
         assert answer.header.cluster_id == 7
         assert member.state.cluster.peer_urls == ("http://a:1",)

@@ -42,7 +42,10 @@ class _Cluster:
         self._access.check_admin(identity)
         self._members.member(request.ID)
         check_urls(request.peerURLs)
-        return await self._context.execute(Kind.MEMBER_UPDATE, body, identity)
+        done = await self._context.execute(Kind.MEMBER_UPDATE, body, identity)
+        response = pb.MemberUpdateResponse.FromString(done)
+        response.header.ClearField("revision")
+        return response.SerializeToString()
 
     async def member_add(self, call: UnaryCall, body: bytes) -> bytes:
         """Refuse to add a member, for the right reason."""
