@@ -345,12 +345,13 @@ class Simulation:
         elif draw < 0.94:
             self.propose(self.some())
         elif draw < 0.97:
-            self.read(self.some())
+            leaders = [member for member in self.members.values() if member.led]
+            self.read(self.random.choice([*leaders, *leaders, self.some()]))
         elif draw < 0.977:
             self.change_membership(self.some())
         elif draw < 0.98:
             self.crash_or_start(self.some())
-        elif draw < 0.984:
+        elif draw < 0.982:
             self.partition()
         elif draw < 0.988:
             self.disturb(self.some())
@@ -406,6 +407,8 @@ class Simulation:
         self.cut.clear()
         if self.random.random() < 0.5:
             side = set(self.random.sample(ids, self.random.randrange(1, len(ids))))
+            if self.random.random() < 0.5:  # what hurts most: the leader alone
+                side = {member.id for member in self.members.values() if member.led} or side
             one_way = self.random.random() < 0.3
             for left in ids:
                 for right in ids:

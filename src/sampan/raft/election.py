@@ -11,7 +11,15 @@ from sampan.raft.options import ReadMode
 from sampan.raft.quorum import VoteResult
 from sampan.raft.state import Raft
 
-__all__ = ["Campaign", "campaign", "count_vote", "handle_vote_request", "stand", "tick"]
+__all__ = [
+    "Campaign",
+    "campaign",
+    "count_vote",
+    "handle_vote_request",
+    "learn_commit",
+    "stand",
+    "tick",
+]
 
 _RESPONSE = {MsgType.VOTE: MsgType.VOTE_RESP, MsgType.PRE_VOTE: MsgType.PRE_VOTE_RESP}
 
@@ -81,6 +89,8 @@ def _campaign(raft: Raft, reason: Campaign) -> None:
                 index=last,
                 log_term=last_term,
                 forced=reason is Campaign.TRANSFER,
+                commit=raft.log.committed,
+                hint=raft.log.term(raft.log.committed),
             )
         )
 
@@ -115,6 +125,8 @@ def _become_leader(raft: Raft) -> None:
 
 def count_vote(raft: Raft, response: Message) -> None:
     """A candidate counts an answer of its own kind, and draws the conclusion."""
+    if response.reject and learn_commit(raft, response):
+        return
     result = raft.tracker.record_vote(response.sender, not response.reject)
     if result is VoteResult.LOST:
         # A pre-vote is lost in the same term: PRE_VOTE_RESP never carries us to another.
@@ -126,12 +138,33 @@ def count_vote(raft: Raft, response: Message) -> None:
             _become_leader(raft)
 
 
+def learn_commit(raft: Raft, message: Message) -> bool:
+    """Commit what the other side of a vote knows to be committed, if it is in the own log.
+
+    Needed since membership changes take effect as they are applied: a member whose log holds the
+    end of a joint configuration, but which does not know that it is committed, asks for votes of
+    those that it removes; and these, with longer logs, may refuse for ever. Says whether there
+    is a membership change to apply now, which ends a candidacy.
+    """
+    log = raft.log
+    if raft.role is Role.LEADER or message.commit <= log.committed:
+        return False
+    if not log.matches(message.commit, message.hint):
+        return False
+    log.commit_to(message.commit)
+    if raft.role is Role.FOLLOWER or not _has_unapplied_conf_change(raft):
+        return False
+    raft.become_follower(raft.term, 0)
+    return True
+
+
 def handle_vote_request(raft: Raft, request: Message) -> None:
     """Answer VOTE or PRE_VOTE of the own term, or PRE_VOTE of a later one.
 
     One vote per term, first come first served, and only for a log as good as the own. Learners
     answer too: they may have become voters without knowing yet.
     """
+    learn_commit(raft, request)
     pre = request.type is MsgType.PRE_VOTE
     free = raft.vote == 0 and raft.leader == 0
     may = raft.vote == request.sender or free or (pre and request.term > raft.term)
@@ -144,6 +177,8 @@ def handle_vote_request(raft: Raft, request: Message) -> None:
             # A granted pre-vote answers for the term asked about, which is not ours yet.
             term=request.term if granted else raft.term,
             reject=not granted,
+            commit=0 if granted else raft.log.committed,
+            hint=0 if granted else raft.log.term(raft.log.committed),
         )
     )
     if granted and not pre:

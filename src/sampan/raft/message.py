@@ -147,7 +147,8 @@ class Message:
     APPEND           index, log_term: the entry before `entries`; commit
     APPEND_RESP      index: the last entry that matches; or reject, index: the one that did not,
                      hint, log_term: where the receiver's log may still agree
-    VOTE, PRE_VOTE   index, log_term: the candidate's last entry; forced: ignore the lease
+    VOTE, PRE_VOTE   index, log_term: the candidate's last entry; forced: ignore the lease;
+                     commit, hint: the last committed entry and its term, as in refusals
     HEARTBEAT(_RESP) commit; index: the leader's tick, hint: its read round, both echoed
     SNAPSHOT         snapshot
     READ_INDEX       context; READ_INDEX_RESP: context, index

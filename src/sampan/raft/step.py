@@ -80,6 +80,8 @@ def _answer_old_term(raft: Raft, message: Message) -> None:
                 reject=True,
             )
         )
+    elif kind is MsgType.PRE_VOTE_RESP:
+        election.learn_commit(raft, message)
     elif kind is MsgType.STORAGE_APPEND_RESP and message.snapshot is not None:
         # Entries confirmed in an earlier term may have been replaced; a snapshot stays.
         _snapshot_written(raft, message.snapshot.index)
