@@ -113,6 +113,7 @@ class Node:
         """
         storage = Storage.open(config, log)
         # What is loaded stays: looking through it for garbage would take as long as loading it.
+        collecting = gc.isenabled()
         gc.disable()
         try:
             node = cls(config, log, storage)
@@ -122,7 +123,8 @@ class Node:
             raise
         finally:
             gc.freeze()
-            gc.enable()
+            if collecting:
+                gc.enable()
         node._start()
         return node
 
