@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 __all__ = [
     "NONE",
@@ -36,7 +36,7 @@ NO_LIMIT = 1 << 62
 _ENTRY_OVERHEAD_BYTES = 16
 
 
-class Role(Enum):
+class Role(StrEnum):
     """What a member is at the moment (Ongaro's thesis, figure 3.3, and 9.6 for the second)."""
 
     FOLLOWER = "follower"
@@ -117,7 +117,7 @@ class ReadState:
     context: bytes
 
 
-class MsgType(Enum):
+class MsgType(StrEnum):
     """What a message asks or tells."""
 
     # between members
