@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampan.store.api.service import Context, parse
+from sampan.store.api.service import ENTRY_BYTES, Context, parse
 from sampan.store.core import encode, entry, query, requests, txn
 from sampan.store.core.decode import plain_put, point_get
 from sampan.store.core.entry import Kind
@@ -31,6 +31,7 @@ class _Kv:
         self._state = context.state
         self._log = context.log
         self._max_ops = context.config.max_txn_ops
+        self._max_bytes = context.config.max_request_bytes - ENTRY_BYTES
         self._may_grow = context.may_grow
 
     def range(self, call: UnaryCall, body: bytes) -> None:
@@ -100,8 +101,8 @@ class _Kv:
     def put(self, call: UnaryCall, body: bytes) -> None:
         self._may_grow(len(body))
         plain = plain_put(body)
-        if plain is not None and not self._state.auth.enabled:
-            # At most 16 KiB and complete: there is nothing left to check.
+        if plain is not None and len(body) <= self._max_bytes and not self._state.auth.enabled:
+            # It is complete: there is nothing left to check.
             self._log.propose(_PUT_HEAD + body, (call, *plain))
             return
         request = parse(pb.PutRequest, body)

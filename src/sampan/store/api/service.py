@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from sampan.store.shell.auth_tokens import Authenticator
     from sampan.store.shell.config import EtcdConfig
 
-__all__ = ["Context", "parse"]
+__all__ = ["ENTRY_BYTES", "Context", "parse"]
 
 _M = TypeVar("_M", bound=Message)
 # etcd holds the limit against the entry of its log: the request, its kind, its length and a
 # header with the request's ID.
-_ENTRY_BYTES = 19
+ENTRY_BYTES = 19
 
 
 def parse(message_type: type[_M], body: bytes) -> _M:
@@ -100,7 +100,7 @@ class Context:
 
         `request` is the decoded `body`, if the caller has it. Raises REQUEST_TOO_LARGE.
         """
-        if len(body) + _ENTRY_BYTES > self.config.max_request_bytes:
+        if len(body) + ENTRY_BYTES > self.config.max_request_bytes:
             raise errors.REQUEST_TOO_LARGE()
         if request is None and kind in REQUESTS:
             request = REQUESTS[kind].FromString(body)

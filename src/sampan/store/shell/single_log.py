@@ -21,10 +21,10 @@ from sampan.store.shell.wal_writer import Wal
 
 __all__ = ["LogClosedError", "LogReports", "MemoryLog", "SingleLog"]
 
-INLINE_LATENCY_S: Final = 0.001
+INLINE_LATENCY_S: Final = 0.002
 """A flush runs inline while it takes less than this on average."""
 
-INLINE_ENTRIES: Final = 160
+INLINE_ENTRIES: Final = 2000
 """A batch with more entries than this is flushed in the worker thread."""
 
 SMOOTHING: Final = 0.1
@@ -81,6 +81,7 @@ class SingleLog:
         self._drained: asyncio.Future[None] | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._worker: threading.Thread | None = None
+        self._sparer: threading.Thread | None = None
 
     @property
     def last_index(self) -> int:
@@ -126,6 +127,8 @@ class SingleLog:
         if self._worker is not None:
             self._jobs.put(None)
             self._worker.join()
+        if self._sparer is not None:
+            self._sparer.join()
         self._wal.close()
 
     def _flush(self) -> None:
@@ -221,9 +224,12 @@ class SingleLog:
         if now_s < self._spare_after_s:
             return
         self._spare_after_s = now_s + SPARE_RETRY_S
-        self._run(self._prepare_spare_in_worker)
+        self._sparer = threading.Thread(
+            target=self._prepare_spare_in_thread, name="wal-spare", daemon=True
+        )
+        self._sparer.start()
 
-    def _prepare_spare_in_worker(self) -> None:
+    def _prepare_spare_in_thread(self) -> None:
         try:
             self._wal.prepare_spare()
         except NoSpaceError as error:

@@ -29,6 +29,10 @@ from sampan.store.shell.wal_files import (
 __all__ = ["Wal"]
 
 MIN_SEGMENT_BYTES: Final = 1 << 20
+FIRST_SEGMENT_BYTES: Final = 4 << 20
+"""Size of the very first segment: small, so that a new log is quickly there."""
+FILL_BYTES: Final = 1 << 20
+
 KEPT_SEGMENTS: Final = 1
 """How many segments that nobody needs any more are kept behind the oldest needed one."""
 
@@ -58,6 +62,8 @@ class Wal:
         self._fsync = fsync
         self._lock = threading.Lock()  # over _segments and _spare
         self._spare: Path | None = None
+        self._preparing = False
+        self._first_is_small = False
         self._short = False  # no space was left for the last segment that was asked for
         self._failed: str | None = None
         self._fd = -1
@@ -214,7 +220,7 @@ class Wal:
 
     def _place(self, header: SegmentHeader, path: Path, least: int) -> int:
         """Make the segment file, whole or not at all, and return its descriptor."""
-        temporary, self._spare = self._spare or self._allocate("next.tmp", least), None
+        temporary, self._spare = self._spare or self._next(header.sequence, least), None
         fd = os.open(temporary, os.O_RDWR)
         try:
             if os.fstat(fd).st_size < least:
@@ -232,16 +238,26 @@ class Wal:
             raise
         return fd
 
-    def _allocate(self, name: str, least: int) -> Path:
+    def _next(self, sequence: int, least: int) -> Path:
+        """Make a segment file that is needed now."""
+        first = sequence == 1 and self._segment_bytes > FIRST_SEGMENT_BYTES
+        usual = FIRST_SEGMENT_BYTES if first else self._segment_bytes
+        path = self._allocate("next.tmp", least, usual, fill=first)
+        self._first_is_small = first and path.stat().st_size == usual
+        return path
+
+    def _allocate(self, name: str, least: int, usual: int, *, fill: bool) -> Path:
         """Preallocate a file, of the usual size or what the free space suggests."""
         path = self._directory / name
         self._short = True
         fs = os.statvfs(self._directory)
         room = fs.f_bavail * fs.f_frsize // 8
-        size = max(least, min(self._segment_bytes, max(room, MIN_SEGMENT_BYTES)))
+        size = max(least, min(usual, max(room, MIN_SEGMENT_BYTES)))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _reserve(fd, size)
+            if fill and self._fsync:
+                _fill(fd, size)
         except OSError:
             path.unlink()
             raise
@@ -267,18 +283,29 @@ class Wal:
 
     @property
     def wants_spare(self) -> bool:
-        """Whether the segment is half full and no next one is prepared."""
-        return self._spare is None and 2 * self._offset > self._capacity
+        """Whether no next segment is prepared, and this one is half full or a small first one."""
+        if self._spare is not None or self._preparing:
+            return False
+        return 2 * self._offset > self._capacity or self._first_is_small
 
     def prepare_spare(self) -> None:
-        """Preallocate the next segment. Raises NoSpaceError, while this one still has room."""
+        """Preallocate the next segment. Raises NoSpaceError, while this one still has room.
+
+        It is written full of zeros, which takes a while: call it in a thread of its own.
+        """
         with self._lock:
-            if self._spare is not None:
+            if self._spare is not None or self._preparing:
                 return
-            try:
-                self._spare = self._allocate(SPARE_NAME, HEADER_BYTES)
-            except OSError as error:
-                raise self._no_space(error) from error
+            self._preparing = True
+        try:
+            spare = self._allocate(SPARE_NAME, HEADER_BYTES, self._segment_bytes, fill=True)
+            with self._lock:
+                self._spare = spare
+                self._first_is_small = False
+        except OSError as error:
+            raise self._no_space(error) from error
+        finally:
+            self._preparing = False
 
     def release(self, index: int) -> None:
         """Remove segments whose entries are all at or before `index`, except the newest one."""
@@ -310,6 +337,14 @@ def _reserve(fd: int, size_bytes: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
         os.ftruncate(fd, size_bytes)  # a file system that cannot preallocate
+
+
+def _fill(fd: int, size_bytes: int) -> None:
+    """Write zeros: to flush what overwrites them needs no turn of the file system's journal."""
+    zeros = bytes(FILL_BYTES)
+    for offset in range(0, size_bytes, FILL_BYTES):
+        os.pwrite(fd, zeros[: size_bytes - offset], offset)
+    os.fsync(fd)
 
 
 def _no_sync(fd: int) -> None:
