@@ -46,8 +46,8 @@ def parse(message_type: type[_M], body: bytes) -> _M:
 class Context:
     """The node as the services see it.
 
-    `physically_compact` waits until a compaction's space is freed; `may_grow` raises NO_SPACE when
-    the quota is used up; `snapshot` and `defragment` belong to the node's storage.
+    `compacted(revision)` waits until a compaction's space is freed; `may_grow(size_bytes)` raises
+    NO_SPACE when the quota is used up; snapshots and defragmentation are the `storage`'s.
     """
 
     config: EtcdConfig

@@ -107,13 +107,6 @@ class Past:
             return None
         return self.mains[i], self.subs[i]
 
-    def tombstone_at(self, revision: int) -> int | None:
-        """Return the sub of a deletion exactly at `revision`, None if there is none."""
-        i = bisect_right(self.mains, revision) - 1
-        if i < 0 or self.mains[i] != revision or self.subs[i] >= 0:
-            return None
-        return -1 - self.subs[i]
-
     def split(self, revision: int, alive_after: int) -> Iterator[tuple[int, int, bool]]:
         """Drop what a compaction at `revision` makes unreadable; yield its (main, sub, tombstone).
 
