@@ -1,0 +1,1 @@
+"""What the engine knows and does: containers, exec sessions, volumes, events."""

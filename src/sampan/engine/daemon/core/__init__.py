@@ -1,0 +1,1 @@
+"""Container records, their states and the specification made of them. Pure, no I/O."""

@@ -1,0 +1,1 @@
+"""The running engine: files, processes, timers."""

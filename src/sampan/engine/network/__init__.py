@@ -1,0 +1,1 @@
+"""Bridges, endpoints, published ports and names for containers."""

@@ -1,0 +1,1 @@
+"""The daemon's handles on the zygote and on the shims."""

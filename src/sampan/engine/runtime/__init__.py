@@ -1,0 +1,1 @@
+"""An OCI runtime: from a specification to a running process, as a library."""

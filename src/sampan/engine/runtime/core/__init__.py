@@ -1,0 +1,1 @@
+"""Specification in, ordered steps out; filters and cgroup writes as values. Pure, no I/O."""

@@ -1,0 +1,1 @@
+"""The steps carried out on a Linux kernel."""

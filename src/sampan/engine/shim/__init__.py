@@ -1,0 +1,1 @@
+"""The zygote, and one shim a container that holds its stdio, log and exit code."""

@@ -1,0 +1,1 @@
+"""OCI images: content by digest, layers and snapshots, registries and archives."""
