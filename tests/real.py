@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-__all__ = ["ROOT", "absent", "find", "require"]
+__all__ = ["ROOT", "absent", "find", "require", "require_root"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
@@ -25,6 +25,15 @@ SOURCE = {
     "grpcurl": "built by .ci/tools.sh",
     "h2spec": "built by .ci/tools.sh",
     "h2load": "Debian package nghttp2-client",
+    "docker": "Debian package docker-cli, or Docker's own",
+    "dockerd": "Debian package docker.io",
+    "runc": "Debian package runc",
+    "crun": "Debian package crun",
+    "busybox": "Debian package busybox-static",
+    "skopeo": "Debian package skopeo",
+    "docker-registry": "Debian package docker-registry",
+    "debootstrap": "Debian package debootstrap",
+    "nft": "Debian package nftables",
 }
 
 
@@ -50,3 +59,9 @@ def absent(reason: str) -> NoReturn:
     if os.environ.get("SAMPAN_REQUIRE_CLIENTS") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def require_root() -> None:
+    """Skip (or fail, see `absent`) unless this process may make namespaces and mounts."""
+    if os.geteuid() != 0:
+        absent("needs root: namespaces, mounts and cgroups")
