@@ -39,8 +39,8 @@ format: $(STAMP) ## Rewrite the code in the project's format and apply safe lint
 proto: $(STAMP) ## Generate the protobuf modules from the .proto files
 	@$(BIN)/python scripts/protoc.py
 
-bench: $(STAMP) ## Measure side by side with the real peers (ARGS="--rounds 5")
-	@$(BIN)/python -m bench.store $(ARGS)
+bench: $(STAMP) ## Measure side by side with the real peers (ARGS="engine --rounds 5")
+	@$(BIN)/python -m bench $(ARGS)
 
 sim: $(STAMP) ## Run the slow forms: long kill -9, soak and fuzz runs
 	@$(BIN)/python -m pytest -m slow $(ARGS)

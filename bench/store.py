@@ -7,42 +7,21 @@ to docs/benchmarks.md. `--only NAME` picks measurements; `--list` names them.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from bench.loads import PROBE, fill, h2load, watch_events_per_s
 from bench.peers import Peer, Running
+from bench.report import MIB, Metric, Results, machine, write_section
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-REPORT: Final = ROOT / "docs" / "benchmarks.md"
-MIB: Final = 1 << 20
 STARTS: Final = 5
 """Starts a round; the median of them is its figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What is measured, in which unit, and the goal."""
-
-    title: str
-    unit: str
-    goal: float
-    at_least: bool
-    absolute: bool = False
-    """The goal is for our figure itself, not for the ratio."""
-
-    def goal_text(self) -> str:
-        sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.goal:g}{' ' + self.unit if self.absolute else '×'}"
 
 
 Args = argparse.Namespace
@@ -65,47 +44,6 @@ METRICS: Final = {
     "rss_filled": Metric("resident memory, filled", "MiB", 1.2, False),
     "restart_filled": Metric("kill -9, then exec to first answer, filled", "s", 1, False),
 }
-
-
-@dataclass(slots=True)
-class Results:
-    """Figures by metric and server, one for each round."""
-
-    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-    def add(self, metric: str, peer: str, figure: float) -> None:
-        self.figures.setdefault(metric, {}).setdefault(peer, []).append(figure)
-        print(f"  {metric:15} {peer:7} {figure:12,.2f} {METRICS[metric].unit}", flush=True)
-
-    def rows(self) -> list[list[str]]:
-        rows = []
-        for name, metric in METRICS.items():
-            if name in self.figures:
-                theirs, ours = self.figures[name]["etcd"], self.figures[name]["sampan"]
-                ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
-                judged = statistics.median(ours if metric.absolute else ratios)
-                met = judged >= metric.goal if metric.at_least else judged <= metric.goal
-                rows.append(
-                    [
-                        f"{metric.title} ({metric.unit})",
-                        spread(theirs),
-                        spread(ours),
-                        spread(ratios) + " ×",
-                        metric.goal_text(),
-                        "met" if met else "**missed**",
-                    ]
-                )
-        return rows
-
-
-def spread(figures: Sequence[float]) -> str:
-    """Median, and least to greatest."""
-
-    def short(figure: float) -> str:
-        return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
-
-    least, most = short(min(figures)), short(max(figures))
-    return f"{short(statistics.median(figures))} ({least} to {most})"
 
 
 def in_turns(round_: int, peers: Sequence[Peer]) -> Sequence[Peer]:
@@ -198,38 +136,13 @@ def filled(
             server.kill()
 
 
-def table(results: Results) -> str:
-    head = ["what", "etcd", "sampan", "ratio sampan / etcd", "goal", ""]
-    rows = [head, ["---"] * len(head), *results.rows()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    load = os.getloadavg()[0]
-    return (
-        f"{os.cpu_count()} × {model}, {pages / (1 << 30):.0f} GiB, Linux {platform.release()}, "
-        f"Python {platform.python_version()}; load average at the end {load:.1f}"
-    )
-
-
 def report(results: Results, peers: Sequence[Peer], args: argparse.Namespace) -> str:
     arguments = " ".join(sys.argv[1:])
-    command = f'make bench ARGS="{arguments}"' if arguments else "make bench"
+    command = f'make bench ARGS="store {arguments}"'.replace(' "', '"')
     versions = " and ".join(f"`{peer.version()}`" for peer in peers)
-    return f"""# Benchmarks
+    return f"""Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}.
 
-Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}.
-
-{table(results)}
+{results.table()}
 
 Every cell is the median, with the least and the greatest of {args.rounds} rounds in parentheses. A
 ratio is taken within one round, ours divided by etcd's; only ratios mean anything, for the load
@@ -270,16 +183,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     peers = [Peer.etcd(args.etcd), Peer.sampan()]
     names = args.only or list(METRICS)
-    results = Results()
+    results = Results(METRICS, "etcd")
     steps: list[Callable[..., None]] = [loads, filled]
     with tempfile.TemporaryDirectory(dir=args.place, prefix="bench-") as text:
         for step in steps:
             step(peers, names, Path(text), results, args)
     print()
-    print(table(results))
+    print(results.table())
     if not args.no_report:
-        REPORT.write_text(report(results, peers, args))
-        print(f"\nwritten to {REPORT.relative_to(ROOT)}")
+        write_section("The store", report(results, peers, args))
     return 0
 
 
