@@ -1,0 +1,191 @@
+"""Mounting by descriptors: a detached mount is made, given its attributes, and only then attached.
+
+Nothing is ever mounted by a path of the container, so there is no moment at which an image or
+another process could exchange a directory for a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from sampan.engine.runtime.core.mount_options import RDONLY, MountOptions
+from sampan.engine.runtime.core.plan import AttachMount, RootMount
+from sampan.engine.runtime.shell import inside, syscalls
+
+__all__ = ["attach", "filesystem", "mount_root", "tree"]
+
+_AT_FDCWD: Final = -100
+_COPY_BYTES: Final = 1 << 20
+
+
+def filesystem(kind: str, source: str, data: Sequence[str], superblock: Sequence[str] = ()) -> int:
+    """Return a detached mount of a new file system."""
+    context = syscalls.fsopen(kind)
+    try:
+        syscalls.fsconfig_string(context, "source", source or kind)
+        for word in superblock:
+            syscalls.fsconfig_flag(context, word)
+        for one in data:
+            key, equals, value = one.partition("=")
+            if equals:
+                _configure(context, kind, key, value)
+            else:
+                syscalls.fsconfig_flag(context, key)
+        syscalls.fsconfig_create(context)
+        return syscalls.fsmount(context, 0)
+    except OSError as error:
+        raise OSError(error.errno, f"mount {kind}: {_reason(context) or error.strerror}") from error
+    finally:
+        os.close(context)
+
+
+def _configure(context: int, kind: str, key: str, value: str) -> None:
+    """Set an option; the layers of an overlay one by one, for together they exceed a page."""
+    if kind == "overlay" and key == "lowerdir" and len(value) > 200:
+        for layer in value.split(":"):
+            syscalls.fsconfig_string(context, "lowerdir+", layer)
+    else:
+        syscalls.fsconfig_string(context, key, value)
+
+
+def _reason(context: int) -> str:
+    """Return what the kernel says about a failure: one message a read."""
+    try:
+        return os.read(context, 1024).decode(errors="replace").removeprefix("e ").strip()
+    except OSError:
+        return ""
+
+
+def tree(source: str, options: MountOptions) -> int:
+    """Return a detached copy of the mount at `source`, for a bind."""
+    return syscalls.open_tree(source, recursive=options.recursive)
+
+
+def settle(fd: int, options: MountOptions, *, bind: bool) -> None:
+    """Give a detached mount its attributes and propagation."""
+    if options.set_ or options.clear:
+        syscalls.mount_setattr(fd, set_=options.set_, clear=options.clear)
+    if options.recursive_set or options.recursive_clear:
+        syscalls.mount_setattr(
+            fd, set_=options.recursive_set, clear=options.recursive_clear, recursive=True
+        )
+    if options.propagation:
+        syscalls.mount_setattr(
+            fd, propagation=options.propagation, recursive=options.propagation_recursive
+        )
+    elif bind:
+        syscalls.mount_setattr(fd, propagation=1 << 18, recursive=True)
+
+
+def mount_root(mount: RootMount, options: MountOptions, path: str) -> None:
+    """Mount the container's root at a directory of the host, in this mount namespace."""
+    if options.bind:
+        fd = tree(mount.source, options)
+    else:
+        fd = filesystem(mount.type, mount.source, options.data, options.superblock)
+    try:
+        settle(fd, options, bind=False)
+        syscalls.move_mount(fd, _AT_FDCWD, path)
+    finally:
+        os.close(fd)
+
+
+def attach(step: AttachMount, root_fd: int) -> None:
+    """Attach one mount of the specification below the root."""
+    options = step.options
+    if options.remount:
+        target = inside.open_path(root_fd, step.destination)
+        try:
+            settle(target, options, bind=False)
+        finally:
+            os.close(target)
+        return
+    if options.bind or step.type == "bind":
+        fd = tree(step.source, options)
+        directory = stat.S_ISDIR(os.stat(step.source).st_mode)
+    else:
+        fd = _filesystem_of(step)
+        directory = True
+    try:
+        make = inside.make_directory if directory else inside.make_file
+        target = make(root_fd, step.destination)
+        try:
+            if options.copy_up and step.type == "tmpfs":
+                _copy_up(root_fd, step.destination, fd)
+            settle(fd, options, bind=options.bind)
+            syscalls.move_mount(fd, target, "")
+        finally:
+            os.close(target)
+    finally:
+        os.close(fd)
+
+
+def _filesystem_of(step: AttachMount) -> int:
+    """Make the file system of a step; a refused sysfs or mqueue falls back to the host's own."""
+    try:
+        return filesystem(step.type, step.source, step.options.data, step.options.superblock)
+    except PermissionError:
+        # Without a network namespace of its own, a user namespace may not mount a new sysfs.
+        if step.type != "sysfs":
+            raise
+        fd = syscalls.open_tree("/sys", recursive=True)
+        syscalls.mount_setattr(fd, set_=RDONLY, recursive=True)
+        return fd
+
+
+def _copy_up(root_fd: int, path: str, fd: int) -> None:
+    """Copy what the image has at a path into the file system that will cover it."""
+    try:
+        source = inside.open_path(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return
+        raise
+    try:
+        status = os.fstat(source)
+        _copy_tree(source, fd)
+        os.chown(f"/proc/self/fd/{fd}", status.st_uid, status.st_gid)
+        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode))
+    finally:
+        os.close(source)
+
+
+def _copy_tree(source: int, target: int) -> None:
+    for name in os.listdir(source):
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        mode = stat.S_IMODE(status.st_mode)
+        if stat.S_ISDIR(status.st_mode):
+            os.mkdir(name, mode, dir_fd=target)
+            below = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source)
+            into = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=target)
+            try:
+                _copy_tree(below, into)
+            finally:
+                os.close(below)
+                os.close(into)
+        elif stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        elif stat.S_ISREG(status.st_mode):
+            _copy_file(source, target, name, mode)
+        else:
+            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            os.chmod(name, mode, dir_fd=target)
+            times = (status.st_atime_ns, status.st_mtime_ns)
+            os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+
+
+def _copy_file(source: int, target: int, name: str, mode: int) -> None:
+    below = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source)
+    into = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=target)
+    try:
+        while data := os.read(below, _COPY_BYTES):
+            os.write(into, data)
+    finally:
+        os.close(below)
+        os.close(into)
