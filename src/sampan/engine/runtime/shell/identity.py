@@ -1,0 +1,130 @@
+"""Who the process becomes: limits, user, groups, capabilities, filter, in a safe order."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sampan.base.errors import InvalidError
+from sampan.engine.runtime.core.passwd import Identity, resolve
+from sampan.engine.runtime.core.spec import Process, Rlimit, User
+from sampan.engine.runtime.shell import inside, syscalls
+
+__all__ = ["CapabilityMasks", "apply_identity", "apply_limits", "drop_capabilities", "lookup_user"]
+
+_PR_CAPBSET_DROP, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 8, 38, 47
+_PR_SET_DUMPABLE: Final = 4
+_LAST_CAPABILITY: Final = 63
+_FILE_LIMIT_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityMasks:
+    """The five sets as bit masks."""
+
+    bounding: int
+    effective: int
+    inheritable: int
+    permitted: int
+    ambient: int
+
+
+def lookup_user(root_fd: int, user: User) -> Identity:
+    """Return the identity of the process, names looked up in the root's own files."""
+    if not user.name and not user.extra_groups:
+        return Identity(user.uid, user.gid, user.additional_gids, "")
+    passwd, group = _text(root_fd, "/etc/passwd"), _text(root_fd, "/etc/group")
+    found = resolve(user.name or f"{user.uid}:{user.gid}", user.extra_groups, passwd, group)
+    groups = (*found.groups, *user.additional_gids)
+    return Identity(found.uid, found.gid, tuple(dict.fromkeys(groups)), found.home)
+
+
+def _text(root_fd: int, path: str) -> str:
+    try:
+        fd = inside.open_path(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(fd, "rb") as file:
+        return file.read(_FILE_LIMIT_BYTES).decode(errors="replace")
+
+
+def apply_limits(rlimits: Sequence[Rlimit]) -> None:
+    """Set the resource limits."""
+    for limit in rlimits:
+        number = getattr(resource, limit.kind, None)
+        if number is None:
+            raise InvalidError(f"wrong rlimit value: {limit.kind}")
+        pair = tuple(value if 0 <= value < 1 << 63 else -1 for value in (limit.soft, limit.hard))
+        try:
+            resource.setrlimit(number, (pair[0], pair[1]))
+        except (ValueError, OSError) as error:
+            code = getattr(error, "errno", None) or 22
+            raise OSError(code, f"setrlimit {limit.kind}: {error}") from error
+
+
+def apply_identity(identity: Identity, masks: CapabilityMasks | None, umask: int | None) -> None:
+    """Change user and groups, keeping the permitted capabilities until the filter is in."""
+    if masks is not None:
+        for number in range(_LAST_CAPABILITY + 1):
+            if not masks.bounding >> number & 1:
+                try:
+                    syscalls.prctl(_PR_CAPBSET_DROP, number)
+                except OSError:
+                    break  # the kernel's last capability is behind
+    syscalls.prctl(_PR_SET_KEEPCAPS, 1)
+    if os.getgroups() != list(identity.groups):
+        _set_groups(identity.groups)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    syscalls.prctl(_PR_SET_KEEPCAPS, 0)
+    # The change of user made the process dumpable again by its own uid.
+    syscalls.prctl(_PR_SET_DUMPABLE, 0)
+    if umask is not None:
+        os.umask(umask)
+
+
+def _set_groups(groups: Sequence[int]) -> None:
+    try:
+        os.setgroups(list(groups))
+    except PermissionError:
+        if groups:
+            raise
+        # A user namespace made without privileges may not change its groups at all.
+
+
+def drop_capabilities(
+    process: Process, masks: CapabilityMasks | None, seccomp: bytes | None, seccomp_flags: int
+) -> None:
+    """Install the filter and take the final sets: the last calls before the program."""
+    if process.no_new_privileges:
+        syscalls.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    full = os.getresuid()[1] == 0 or masks is None
+    if masks is not None and not full:
+        # After a change of user only the permitted set is left; the filter needs it effective.
+        everything = _permitted()
+        syscalls.capability_sets(everything, everything, 0)
+    if seccomp is not None:
+        syscalls.seccomp_install(seccomp, seccomp_flags)
+    if masks is not None:
+        permitted = masks.permitted & _permitted()
+        syscalls.capability_sets(
+            masks.effective & permitted, permitted, masks.inheritable & _all_known()
+        )
+        for number in range(_LAST_CAPABILITY + 1):
+            if (masks.ambient & masks.inheritable & permitted) >> number & 1:
+                syscalls.prctl(_PR_CAP_AMBIENT, 2, number)
+
+
+def _permitted() -> int:
+    with open("/proc/thread-self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"CapPrm:"):
+                return int(line.split()[1], 16)
+    return 0
+
+
+def _all_known() -> int:
+    return (1 << (_LAST_CAPABILITY + 1)) - 1

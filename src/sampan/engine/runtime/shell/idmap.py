@@ -1,0 +1,55 @@
+"""Id maps of user namespaces: written directly with privilege, by shadow's helpers without."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from sampan.base.errors import UnsupportedError
+from sampan.engine.runtime.core.spec import IdMap
+
+__all__ = ["write"]
+
+
+def write(pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> None:
+    """Give the user namespace of `pid` its maps."""
+    if os.geteuid() == 0:
+        _write(pid, "uid_map", uid_maps)
+        _write(pid, "gid_map", gid_maps)
+        return
+    if _only_self(uid_maps, os.geteuid()) and _only_self(gid_maps, os.getegid()):
+        with open(f"/proc/{pid}/setgroups", "w") as file:
+            file.write("deny")
+        _write(pid, "uid_map", uid_maps)
+        _write(pid, "gid_map", gid_maps)
+        return
+    _helper("newuidmap", pid, uid_maps)
+    _helper("newgidmap", pid, gid_maps)
+
+
+def _only_self(maps: Sequence[IdMap], own: int) -> bool:
+    return len(maps) == 1 and maps[0].size == 1 and maps[0].host == own
+
+
+def _write(pid: int, name: str, maps: Sequence[IdMap]) -> None:
+    text = "".join(f"{one.container} {one.host} {one.size}\n" for one in maps)
+    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _helper(name: str, pid: int, maps: Sequence[IdMap]) -> None:
+    path = shutil.which(name)
+    if path is None:
+        raise UnsupportedError(
+            f"{name} not found: more than one id in a user namespace needs it (package uidmap) "
+            "and ranges in /etc/subuid and /etc/subgid"
+        )
+    numbers = [str(n) for one in maps for n in (one.container, one.host, one.size)]
+    done = subprocess.run([path, str(pid), *numbers], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UnsupportedError(f"{name}: {done.stderr.strip()}")

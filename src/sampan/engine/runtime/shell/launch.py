@@ -1,0 +1,453 @@
+"""Starting a process in a new container, or in one that runs.
+
+The parent clones a child into new namespaces and speaks with it over a socket pair: the child waits
+until its id maps and its cgroup are in place, builds its root, enters it, becomes who it is to be,
+says "ready", and waits at a gate. After the gate comes execve; the socket closes with it, and that
+is how the parent knows that the program runs. Whatever fails is told over the same socket, with the
+step and the words for the user.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from sampan.base.errors import InvalidError, SampanError
+from sampan.engine.runtime.core import capability
+from sampan.engine.runtime.core.plan import CLONE_FLAGS, Plan
+from sampan.engine.runtime.core.spec import Process
+from sampan.engine.runtime.shell import executable, identity, idmap, inside, syscalls
+from sampan.engine.runtime.shell.rootfs import RootBuilder
+
+__all__ = ["LaunchError", "Launched", "Placement", "Stdio", "create", "join"]
+
+_READY, _GO, _PREPARED, _FAILED = b"R", b"G", b"P", b"E"
+_MESSAGE_BYTES: Final = 64 * 1024
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+
+
+class LaunchError(SampanError):
+    """The process could not be started; `exit_code` is 126, 127 or 128 as a shell's."""
+
+    def __init__(self, message: str, exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """Descriptors that become 0, 1 and 2; unused with a terminal."""
+
+    stdin: int = -1
+    stdout: int = -1
+    stderr: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the process goes before it does anything.
+
+    `enter` is called by the parent with the child's pid; `cgroup_fd` starts it in a version 2
+    cgroup; `views` are the container's cgroups by mount point, for mounts of cgroups.
+    """
+
+    enter: Callable[[int], None] | None = None
+    cgroup_fd: int = -1
+    views: dict[str, str] | None = None
+
+
+class Launched:
+    """A child at its gate. `pid` is in this process's namespace; the caller reaps it."""
+
+    def __init__(self, pid: int, pidfd: int, channel: socket.socket, console_fd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.console_fd = console_fd
+        self._channel = channel
+
+    def start(self) -> None:
+        """Open the gate; returns when the program runs, raises LaunchError when it cannot."""
+        try:
+            self._channel.send(_GO)
+            message = self._channel.recv(_MESSAGE_BYTES)
+        except OSError as error:
+            raise LaunchError(f"the container's first process is gone: {error}") from error
+        finally:
+            self._channel.close()
+        if message:
+            raise _failure(message)
+
+    def abandon(self) -> None:
+        """End a child that is not to be started."""
+        self._channel.close()
+        _end(self.pid, self.pidfd)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self.pidfd)
+        if self.console_fd >= 0:
+            os.close(self.console_fd)
+
+
+def create(
+    plan: Plan,
+    stdio: Stdio,
+    *,
+    placement: Placement | None = None,
+    seccomp: bytes | None = None,
+    seccomp_flags: int = 0,
+    preserve_fds: int = 0,
+    before_pivot: Callable[[], None] | None = None,
+    init: Callable[[Callable[[], NoReturn]], NoReturn] | None = None,
+) -> Launched:
+    """Clone a child and bring it to its gate.
+
+    `init` runs in the child in place of the program, given a function that becomes the program: a
+    reaper that forks. Raises LaunchError with the step that failed; nothing of the child is left.
+    """
+    process = plan.process
+    if process is None:
+        raise InvalidError("$.process: is required to start a container")
+    placement = placement or Placement()
+    child = _Child(plan, process, stdio, placement, seccomp, seccomp_flags, preserve_fds)
+    child.before_pivot, child.init = before_pivot, init
+    _check_maps(plan)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    restore = _enter_pid_namespace(plan)
+    try:
+        pid, pidfd = syscalls.clone3(plan.clone_flags, cgroup_fd=placement.cgroup_fd)
+        if pid == 0:
+            ours.close()
+            child.run(theirs)
+    finally:
+        if restore >= 0:
+            syscalls.setns(restore, CLONE_FLAGS["pid"])
+            os.close(restore)
+    theirs.close()
+    try:
+        if plan.clone_flags & CLONE_FLAGS["user"]:
+            idmap.write(pid, plan.uid_maps, plan.gid_maps)
+        if placement.enter is not None:
+            placement.enter(pid)
+        ours.send(_PREPARED)
+        return Launched(pid, pidfd, ours, _await_ready(ours))
+    except BaseException:
+        ours.close()
+        _end(pid, pidfd)
+        os.close(pidfd)
+        raise
+
+
+def join(
+    target_pidfd: int,
+    process: Process,
+    stdio: Stdio,
+    *,
+    namespaces: int,
+    placement: Placement | None = None,
+    seccomp: bytes | None = None,
+    seccomp_flags: int = 0,
+    preserve_fds: int = 0,
+) -> Launched:
+    """Bring a further process of a running container to its gate; `namespaces` are CLONE_NEW*."""
+    placement = placement or Placement()
+    plan = Plan(0, 0, (), (), (), "/", (), (), process)
+    child = _Child(plan, process, stdio, placement, seccomp, seccomp_flags, preserve_fds)
+    child.join_pidfd, child.join_flags = target_pidfd, namespaces & ~CLONE_FLAGS["pid"]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if namespaces & CLONE_FLAGS["pid"]:
+            syscalls.setns(target_pidfd, CLONE_FLAGS["pid"])
+        pid, pidfd = syscalls.clone3(0)
+        if pid == 0:
+            ours.close()
+            child.run(theirs)
+    except OSError as error:
+        raise LaunchError(f"unable to enter the container: {error.strerror}") from error
+    finally:
+        syscalls.setns(own, CLONE_FLAGS["pid"])
+        os.close(own)
+    theirs.close()
+    try:
+        if placement.enter is not None:
+            placement.enter(pid)
+        ours.send(_PREPARED)
+        return Launched(pid, pidfd, ours, _await_ready(ours))
+    except BaseException:
+        ours.close()
+        _end(pid, pidfd)
+        os.close(pidfd)
+        raise
+
+
+def _check_maps(plan: Plan) -> None:
+    if plan.clone_flags & CLONE_FLAGS["user"] and not (plan.uid_maps and plan.gid_maps):
+        raise InvalidError("user namespaces enabled, but no uid and gid mappings found")
+
+
+def _enter_pid_namespace(plan: Plan) -> int:
+    """Join another PID namespace for the children to come; return how to get back, or -1."""
+    path = next((one.path for one in plan.joins if one.type == "pid"), None)
+    if path is None:
+        return -1
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(fd, CLONE_FLAGS["pid"])
+    except OSError:
+        os.close(own)
+        raise
+    finally:
+        os.close(fd)
+    return own
+
+
+def _await_ready(channel: socket.socket) -> int:
+    """Wait for the child's word; return the terminal's descriptor, -1 without one."""
+    message, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
+    if message == _READY:
+        return fds[0] if fds else -1
+    for fd in fds:
+        os.close(fd)
+    if not message:
+        raise LaunchError("the container's first process ended before it was ready")
+    raise _failure(message)
+
+
+def _failure(message: bytes) -> LaunchError:
+    told: dict[str, Any] = json.loads(message[1:])
+    return LaunchError(told["message"], told["exit_code"])
+
+
+def _end(pid: int, pidfd: int) -> None:
+    try:
+        syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+class _Child:
+    """The child's side, from the clone to execve. It never returns and never raises."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        process: Process,
+        stdio: Stdio,
+        placement: Placement,
+        seccomp: bytes | None,
+        seccomp_flags: int,
+        preserve_fds: int,
+    ) -> None:
+        self._plan = plan
+        self._process = process
+        self._stdio = stdio
+        self._placement = placement
+        self._seccomp = seccomp
+        self._seccomp_flags = seccomp_flags
+        self._preserve_fds = preserve_fds
+        self.join_pidfd = -1
+        self.join_flags = 0
+        self.before_pivot: Callable[[], None] | None = None
+        self.init: Callable[[Callable[[], NoReturn]], NoReturn] | None = None
+        self._host_mounts = os.stat("/proc/self/ns/mnt").st_ino
+        self._step = "prepare"
+        self._home = ""
+        # All that is computed from the input is computed before the fork.
+        self._masks = _masks(process)
+
+    def run(self, channel: socket.socket) -> NoReturn:
+        """Everything, in the child."""
+        self._channel = channel
+        try:
+            syscalls.prctl(_PR_SET_DUMPABLE, 0)
+            self._wait_for(_PREPARED)
+            self._run()
+        except BaseException as error:
+            self._report(error)
+        finally:
+            os._exit(1)
+
+    def _run(self) -> None:
+        process, plan = self._process, self._plan
+        os.setsid()
+        if process.oom_score_adj is not None:
+            self._step = "oom_score_adj"
+            _write("/proc/self/oom_score_adj", str(process.oom_score_adj))
+        if self.join_pidfd >= 0:
+            self._step = "enter the container's namespaces"
+            syscalls.setns(self.join_pidfd, self.join_flags)
+            root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        else:
+            root_fd = self._build(plan)
+        console = self._console() if process.terminal else -1
+        self._step = "process"
+        syscalls.keyctl_join_session()
+        identity.apply_limits(process.rlimits)
+        who = identity.lookup_user(root_fd, process.user)
+        self._home = who.home
+        identity.apply_identity(who, self._masks, process.user.umask)
+        self._step = "chdir"
+        self._change_directory()
+        env = self._environment()
+        target = None if process.pause else executable.find(process.args[0], env)
+        self._ready(console)
+        self._wait_for(_GO)
+        if self.init is not None:
+            self.init(lambda: self._become(target, env))
+        self._become(target, env)
+
+    def _build(self, plan: Plan) -> int:
+        """Enter the namespaces and make the root; return a descriptor of it."""
+        self._step = "namespaces"
+        for one in plan.joins:
+            if one.type != "pid":
+                fd = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
+                syscalls.setns(fd, CLONE_FLAGS[one.type])
+                os.close(fd)
+        user = bool(plan.clone_flags & CLONE_FLAGS["user"])
+        if user:
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+        if plan.late_clone_flags:
+            syscalls.unshare(plan.late_clone_flags)
+        builder = RootBuilder(plan, self._host_mounts, in_user_namespace=user)
+        try:
+            builder.build(self._placement.views or {})
+            if self.before_pivot is not None:
+                self.before_pivot()
+            builder.enter()
+        except OSError as error:
+            raise OSError(error.errno, f"{builder.step}: {error.strerror}") from error
+        root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.close(inside.make_directory(root_fd, self._process.cwd))
+        return root_fd
+
+    def _console(self) -> int:
+        """Open a terminal of the container's own devpts and make it this session's."""
+        self._step = "terminal"
+        master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK
+        number = struct.unpack("i", fcntl.ioctl(master, 0x80045430, bytes(4)))[0]  # TIOCGPTN
+        path = f"/dev/pts/{number}"
+        slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        size = self._process.console_size
+        if size is not None:
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        if self.join_pidfd < 0:
+            _bind_console(path)
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        self._stdio = Stdio(slave, slave, slave)
+        return master
+
+    def _change_directory(self) -> None:
+        os.chdir(self._process.cwd)
+        if not os.getcwd().startswith("/"):
+            raise InvalidError("the working directory is outside the container's root")
+
+    def _environment(self) -> dict[str, str]:
+        env = dict(entry.partition("=")[::2] for entry in self._process.env if "=" in entry)
+        if not env.get("HOME"):
+            env["HOME"] = self._home or "/"
+        return env
+
+    def _become(self, target: str | None, env: dict[str, str]) -> NoReturn:
+        """Drop what is to be dropped and execute the program."""
+        try:
+            self._step = "stdio"
+            for number, fd in enumerate(
+                (self._stdio.stdin, self._stdio.stdout, self._stdio.stderr)
+            ):
+                if fd >= 0 and fd != number:
+                    os.dup2(fd, number)
+            self._close_others()
+            for number in range(1, signal.NSIG):
+                if number not in (signal.SIGKILL, signal.SIGSTOP) and (
+                    signal.getsignal(number) == signal.SIG_IGN
+                ):
+                    signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._step = "seccomp and capabilities"
+            identity.drop_capabilities(
+                self._process, self._masks, self._seccomp, self._seccomp_flags
+            )
+            self._step = "exec"
+            assert target is not None
+            os.execve(target, list(self._process.args), env)
+        except BaseException as error:
+            self._report(error)
+            os._exit(1)
+
+    def _close_others(self) -> None:
+        """Close every descriptor but standard ones, preserved ones and the channel."""
+        keep = 3 + self._preserve_fds
+        channel = self._channel.fileno()
+        if channel != keep:
+            os.dup2(channel, keep, inheritable=False)
+            self._channel.detach()
+            self._channel = socket.socket(fileno=keep)
+        syscalls.close_range(keep + 1)
+        for fd in range(3, keep):
+            os.set_inheritable(fd, True)
+
+    def _ready(self, console: int) -> None:
+        if console >= 0:
+            socket.send_fds(self._channel, [_READY], [console])
+            os.close(console)
+        else:
+            self._channel.send(_READY)
+
+    def _wait_for(self, word: bytes) -> None:
+        if self._channel.recv(16) != word:
+            os._exit(1)  # the parent is gone or wants no more of this child
+
+    def _report(self, error: BaseException) -> None:
+        message, exit_code = executable.words_for(self._step, self._process.args, error)
+        told = json.dumps({"message": message, "exit_code": exit_code}).encode()
+        try:
+            self._channel.send(_FAILED + told[: _MESSAGE_BYTES - 1])
+        except OSError:
+            pass
+
+
+def _masks(process: Process) -> identity.CapabilityMasks | None:
+    sets = process.capabilities
+    if sets is None:
+        return None
+    return identity.CapabilityMasks(
+        capability.mask(sets.bounding),
+        capability.mask(sets.effective),
+        capability.mask(sets.inheritable),
+        capability.mask(sets.permitted),
+        capability.mask(sets.ambient),
+    )
+
+
+def _bind_console(path: str) -> None:
+    """Make /dev/console the terminal."""
+    root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    target = inside.make_file(root_fd, "/dev/console")
+    fd = syscalls.open_tree(path, recursive=False)
+    syscalls.move_mount(fd, target, "")
+    for one in (root_fd, target, fd):
+        os.close(one)
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
