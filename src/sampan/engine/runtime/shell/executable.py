@@ -53,7 +53,8 @@ def words_for(step: str, args: Sequence[str], error: BaseException) -> tuple[str
         return str(error), 126
     if not isinstance(error, OSError):
         return f"{step}: {type(error).__name__}: {error}", 128
-    told = (error.strerror or str(error)).lower()
+    told = error.strerror or str(error)
+    told = told[:1].lower() + told[1:]
     if step == "chdir":
         return f"chdir to cwd failed: {told}", 126
     if step in ("process", "exec"):

@@ -301,6 +301,7 @@ class _Child:
         identity.apply_identity(who, self._masks, process.user.umask)
         self._step = "chdir"
         self._change_directory()
+        self._step = "exec"
         env = self._environment()
         target = None if process.pause else executable.find(process.args[0], env)
         self._ready(console)

@@ -1,0 +1,254 @@
+"""Cgroups on a machine: version 1, version 2, and both at once as some machines mount them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from sampan.base.errors import SampanError
+from sampan.engine.runtime.core.cgroup import Write, writes_v1, writes_v2
+
+__all__ = ["Cgroups", "Layout", "layout"]
+
+_ROOT: Final = "/sys/fs/cgroup"
+_SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which hierarchies are mounted: version 1 controllers by name, and the unified one."""
+
+    v1: Mapping[str, str]
+    unified: str | None
+
+    @property
+    def version(self) -> int:
+        """2 when the unified hierarchy is the only one."""
+        return 1 if self.v1 else 2
+
+
+@cache
+def layout() -> Layout:
+    """Read the mounts of this process."""
+    v1: dict[str, str] = {}
+    unified = None
+    with open("/proc/self/mountinfo") as lines:
+        for line in lines:
+            before, _, after = line.partition(" - ")
+            path, (kind, _, options) = before.split()[4], after.split()[:3]
+            if kind == "cgroup2":
+                unified = unified or path
+            elif kind == "cgroup":
+                for word in options.split(","):
+                    if word.startswith("name="):
+                        v1.setdefault(word, path)
+                    elif word not in ("rw", "ro", "xattr", "clone_children") and "=" not in word:
+                        v1.setdefault(word, path)
+    return Layout(v1, unified)
+
+
+class Cgroups:
+    """One container's cgroups, all with the same path below their hierarchies."""
+
+    def __init__(self, path: str) -> None:
+        self.path = "/" + path.strip("/")
+        found = layout()
+        self._version = found.version
+        self._places = {name: mounted + self.path for name, mounted in found.v1.items()}
+        self._unified = found.unified + self.path if found.unified else None
+
+    @classmethod
+    def create(cls, path: str, resources: Mapping[str, Any]) -> Cgroups:
+        """Make the directories and set the limits; SampanError names the file that refused."""
+        cgroups = cls(path)
+        try:
+            cgroups._make()
+            cgroups.apply(resources)
+        except BaseException:
+            cgroups.remove()
+            raise
+        return cgroups
+
+    def _make(self) -> None:
+        for name, place in self._places.items():
+            if name == "cpuset":
+                self._make_cpuset(place)
+            else:
+                os.makedirs(place, exist_ok=True)
+        if self._unified is not None:
+            os.makedirs(self._unified, exist_ok=True)
+            if self._version == 2:
+                self._delegate()
+
+    def _make_cpuset(self, place: str) -> None:
+        """Make a cpuset with its parents; an empty one would take no process."""
+        mounted = layout().v1["cpuset"]
+        current = mounted
+        for part in self.path.strip("/").split("/"):
+            parent, current = current, f"{current}/{part}"
+            try:
+                os.mkdir(current)
+            except FileExistsError:
+                if current != place:
+                    continue
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                if not _read(f"{current}/{file}").strip():
+                    _write(f"{current}/{file}", _read(f"{parent}/{file}").strip())
+
+    def _delegate(self) -> None:
+        """Switch the controllers on from the root down to the container's parent."""
+        current = layout().unified or _ROOT
+        available = _read(f"{current}/cgroup.controllers").split()
+        words = " ".join("+" + name for name in available if name in _SUBTREE)
+        for part in self.path.strip("/").split("/"):
+            try:
+                _write(f"{current}/cgroup.subtree_control", words)
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOENT):
+                    raise
+            current = f"{current}/{part}"
+
+    def apply(self, resources: Mapping[str, Any]) -> None:
+        """Set limits; SampanError with the file and the kernel's answer when one is refused."""
+        writes = writes_v1(resources) if self._version == 1 else writes_v2(resources)
+        if self._version == 1 and self._raises_swap_first(writes):
+            writes.sort(key=lambda one: one.file != "memory.memsw.limit_in_bytes")
+        for write in writes:
+            place = self._unified if self._version == 2 else self._places.get(write.controller)
+            path = f"{place}/{write.file}"
+            if place is None or not os.path.exists(path):
+                if write.controller in ("memory", "cpu", "cpuset", "pids"):
+                    continue  # the daemon has warned: this kernel has no such limit
+                raise SampanError(f"{write.controller}: this machine has no {write.file}")
+            try:
+                _write(path, write.text)
+            except OSError as error:
+                raise SampanError(
+                    f"failed to write {write.text!r} to {path}: {error.strerror}"
+                ) from error
+
+    def _raises_swap_first(self, writes: list[Write]) -> bool:
+        """Tell whether memory and swap grow: the sum must never be the smaller one."""
+        wanted = {write.file: int(write.text) for write in writes if write.controller == "memory"}
+        limit, swap = wanted.get("memory.limit_in_bytes"), wanted.get("memory.memsw.limit_in_bytes")
+        place = self._places.get("memory")
+        if limit is None or swap is None or place is None:
+            return False
+        try:
+            return int(_read(f"{place}/memory.memsw.limit_in_bytes")) < limit
+        except (OSError, ValueError):
+            return False
+
+    def add(self, pid: int) -> None:
+        """Move a process into all of the cgroups."""
+        for place in self._directories():
+            _write(f"{place}/cgroup.procs", str(pid))
+
+    def _directories(self) -> list[str]:
+        places = dict.fromkeys(self._places.values())
+        return [*places, *([self._unified] if self._unified else [])]
+
+    def views(self) -> dict[str, str]:
+        """Return the container's path by mount point, for showing cgroups inside."""
+        found = layout()
+        if found.version == 2:
+            return {found.unified or _ROOT: self.path}
+        mounted = dict.fromkeys(found.v1.values(), self.path)
+        return mounted
+
+    def pids(self) -> list[int]:
+        """Return the processes, those of cgroups below included."""
+        place = self._places.get("pids") or self._places.get("devices") or self._unified
+        found: list[int] = []
+        for folder, _, _ in os.walk(place or "/nonexistent"):
+            try:
+                found += map(int, _read(f"{folder}/cgroup.procs").split())
+            except OSError:
+                continue
+        return sorted(found)
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop all processes, or let them go on; returns when they have stopped."""
+        if "freezer" in self._places:
+            word = "FROZEN" if frozen else "THAWED"
+            path = self._places["freezer"] + "/freezer.state"
+            _write(path, word)
+            while _read(path).strip() != word:
+                os.sched_yield()
+                _write(path, word)
+        elif self._unified is not None:
+            _write(self._unified + "/cgroup.freeze", "1" if frozen else "0")
+            while f"frozen {int(frozen)}" not in _read(self._unified + "/cgroup.events"):
+                os.sched_yield()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal to every process."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel has killed for want of memory."""
+        if "memory" in self._places:
+            return _number(self._places["memory"] + "/memory.oom_control", "oom_kill")
+        return _number(f"{self._unified}/memory.events", "oom_kill")
+
+    def file(self, controller: str, name: str) -> str:
+        """Return a file's text, empty when it is not there."""
+        place = self._places.get(controller) if self._version == 1 else self._unified
+        try:
+            return _read(f"{place}/{name}")
+        except OSError:
+            return ""
+
+    def remove(self) -> None:
+        """Remove the directories, those below first; what is still busy is left and said so."""
+        for place in self._directories():
+            for folder, _, _ in os.walk(place, topdown=False):
+                _ignoring(lambda one=folder: os.rmdir(one))  # type: ignore[misc]
+
+    def exists(self) -> bool:
+        """Tell whether any of the directories is still there."""
+        return any(os.path.isdir(place) for place in self._directories())
+
+
+def _ignoring(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY):
+            raise
+
+
+def _number(path: str, name: str) -> int:
+    try:
+        for line in _read(path).splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    except OSError:
+        pass
+    return 0
+
+
+def _read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 1 << 20).decode()
+    finally:
+        os.close(fd)
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
