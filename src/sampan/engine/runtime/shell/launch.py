@@ -29,6 +29,10 @@ from sampan.engine.runtime.shell.rootfs import RootBuilder
 
 __all__ = ["LaunchError", "Launched", "Placement", "Stdio", "create", "join"]
 
+Init = Callable[[Callable[[], NoReturn], Callable[[], None]], NoReturn]
+"""What runs as process 1 in place of the program: it is given a function that becomes the program
+in a forked child, and one that makes the caller as unprivileged as the program."""
+
 _READY, _GO, _PREPARED, _FAILED = b"R", b"G", b"P", b"E"
 _MESSAGE_BYTES: Final = 64 * 1024
 _PR_SET_DUMPABLE: Final = 4
@@ -108,7 +112,7 @@ def create(
     seccomp_flags: int = 0,
     preserve_fds: int = 0,
     before_pivot: Callable[[], None] | None = None,
-    init: Callable[[Callable[[], NoReturn]], NoReturn] | None = None,
+    init: Init | None = None,
 ) -> Launched:
     """Clone a child and bring it to its gate.
 
@@ -261,7 +265,7 @@ class _Child:
         self.join_pidfd = -1
         self.join_flags = 0
         self.before_pivot: Callable[[], None] | None = None
-        self.init: Callable[[Callable[[], NoReturn]], NoReturn] | None = None
+        self.init: Init | None = None
         self._host_mounts = os.stat("/proc/self/ns/mnt").st_ino
         self._step = "prepare"
         self._home = ""
@@ -307,7 +311,7 @@ class _Child:
         self._ready(console)
         self._wait_for(_GO)
         if self.init is not None:
-            self.init(lambda: self._become(target, env))
+            self.init(lambda: self._become(target, env), self._settle)
         self._become(target, env)
 
     def _build(self, plan: Plan) -> int:
@@ -364,15 +368,25 @@ class _Child:
             env["HOME"] = self._home or "/"
         return env
 
+    def _settle(self) -> None:
+        """Make this process as unprivileged as the program would be; the channel ends here."""
+        self._use_stdio()
+        self._channel.detach()
+        syscalls.close_range(3)
+        self._step = "seccomp and capabilities"
+        identity.drop_capabilities(self._process, self._masks, self._seccomp, self._seccomp_flags)
+
+    def _use_stdio(self) -> None:
+        self._step = "stdio"
+        stdio = self._stdio
+        for number, fd in enumerate((stdio.stdin, stdio.stdout, stdio.stderr)):
+            if fd >= 0 and fd != number:
+                os.dup2(fd, number)
+
     def _become(self, target: str | None, env: dict[str, str]) -> NoReturn:
         """Drop what is to be dropped and execute the program."""
         try:
-            self._step = "stdio"
-            for number, fd in enumerate(
-                (self._stdio.stdin, self._stdio.stdout, self._stdio.stderr)
-            ):
-                if fd >= 0 and fd != number:
-                    os.dup2(fd, number)
+            self._use_stdio()
             self._close_others()
             for number in range(1, signal.NSIG):
                 if number not in (signal.SIGKILL, signal.SIGSTOP) and (
