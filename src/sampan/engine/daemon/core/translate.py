@@ -1,0 +1,307 @@
+"""From a container record to the OCI specification that the runtime carries out.
+
+The defaults are Docker's: its mounts, its 14 capabilities, its device rules, its paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.runtime.core.capability import tweak
+from sampan.engine.runtime.core.seccomp_default import default_profile
+
+__all__ = ["Surroundings", "specification"]
+
+_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DEFAULT_DEVICES: Final = (
+    ("c", 1, 5, "rwm"),
+    ("c", 1, 3, "rwm"),
+    ("c", 1, 9, "rwm"),
+    ("c", 1, 8, "rwm"),
+    ("c", 5, 0, "rwm"),
+    ("c", 5, 1, "rwm"),
+    ("c", 1, 7, "rwm"),
+    ("c", 5, 2, "rwm"),
+    ("c", 136, None, "rwm"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the record does not say: paths and numbers of this machine, other containers' parts."""
+
+    root_path: str
+    cgroup_path: str
+    architecture: str
+    netns_path: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files to put at /etc/hosts and so on: destination to source."""
+
+    shared: Mapping[str, str] = field(default_factory=dict)
+    """Namespaces of other containers: type to path."""
+
+    shm_path: str | None = None
+    host_devices: Sequence[Mapping[str, Any]] = ()
+    """The host's devices, for privileged containers."""
+
+
+def specification(record: ContainerRecord, around: Surroundings) -> dict[str, Any]:
+    """Return the decoded `config.json`; raises InvalidError or UnsupportedError."""
+    host = record.host_config
+    privileged = bool(host["Privileged"])
+    capabilities = tweak(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
+    security = _security(host["SecurityOpt"] or ())
+    linux: dict[str, Any] = {
+        "namespaces": _namespaces(host, around),
+        "cgroupsPath": around.cgroup_path,
+        "resources": _resources(record, around),
+        "maskedPaths": host["MaskedPaths"],
+        "readonlyPaths": host["ReadonlyPaths"],
+        "sysctl": dict(host["Sysctls"] or {}),
+        "devices": _devices(host, around),
+    }
+    if security.seccomp != "unconfined" and not privileged:
+        linux["seccomp"] = default_profile(capabilities, around.architecture)
+    uts = not host["UTSMode"]
+    return {
+        "ociVersion": "1.2.0",
+        "root": {"path": around.root_path, "readonly": host["ReadonlyRootfs"]},
+        "hostname": record.config["Hostname"] if uts else "",
+        "domainname": record.config["Domainname"] if uts else "",
+        "process": process_of(record, capabilities, security.no_new_privileges),
+        "mounts": [*_base_mounts(host, around), *_file_mounts(around), *_own_mounts(record)],
+        "linux": linux,
+        "annotations": dict(host["Annotations"] or {}),
+    }
+
+
+def process_of(
+    record: ContainerRecord, capabilities: Sequence[str], no_new_privileges: bool
+) -> dict[str, Any]:
+    """Return the container's first process."""
+    config, host = record.config, record.host_config
+    size = host["ConsoleSize"] or [0, 0]
+    process: dict[str, Any] = {
+        "args": [record.path, *record.args],
+        "env": environment(record, config["Tty"]),
+        "cwd": config["WorkingDir"] or "/",
+        "terminal": config["Tty"],
+        "user": {"username": config["User"], "x-groups": list(host["GroupAdd"] or ())},
+        "capabilities": {
+            "bounding": list(capabilities),
+            "effective": list(capabilities),
+            "permitted": list(capabilities),
+        },
+        "rlimits": [
+            {"type": f"RLIMIT_{one['Name'].upper()}", "soft": one["Soft"], "hard": one["Hard"]}
+            for one in host["Ulimits"] or ()
+        ],
+        "noNewPrivileges": no_new_privileges,
+        "oomScoreAdj": host["OomScoreAdj"],
+        "x-init": bool(host["Init"]),
+    }
+    if config["Tty"] and size[0] and size[1]:
+        process["consoleSize"] = {"height": size[0], "width": size[1]}
+    if config["User"] not in ("", "0", "root"):
+        process["capabilities"]["effective"] = []
+        process["capabilities"]["permitted"] = []
+    return process
+
+
+def environment(record: ContainerRecord, tty: bool) -> list[str]:
+    """Return the environment: PATH, HOSTNAME and TERM unless given, then the container's own."""
+    given = [entry for entry in record.config["Env"] if "=" in entry]
+    names = {entry.partition("=")[0] for entry in given}
+    base = [_PATH, f"HOSTNAME={record.config['Hostname']}", *(["TERM=xterm"] if tty else [])]
+    return [one for one in base if one.partition("=")[0] not in names] + given
+
+
+@dataclass(frozen=True, slots=True)
+class _Security:
+    no_new_privileges: bool
+    seccomp: str
+
+
+def _security(options: Sequence[str]) -> _Security:
+    quiet, seccomp = False, ""
+    for option in options:
+        key, _, value = option.replace(":", "=", 1).partition("=")
+        if key == "no-new-privileges":
+            quiet = value in ("", "true")
+        elif key == "seccomp" and value in ("unconfined", "builtin"):
+            seccomp = value
+        elif key == "seccomp":
+            raise UnsupportedError("seccomp profiles of one's own are not supported yet")
+        elif key not in ("apparmor", "label", "systempaths"):
+            raise InvalidError(f"invalid --security-opt 2: {option!r}")
+    return _Security(quiet, seccomp)
+
+
+def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = [{"type": "mount"}]
+    modes = {"pid": host["PidMode"], "ipc": host["IpcMode"], "uts": host["UTSMode"]}
+    for kind, mode in modes.items():
+        if kind in around.shared:
+            found.append({"type": kind, "path": around.shared[kind]})
+        elif mode != "host":
+            found.append({"type": kind})
+    if around.netns_path is not None:
+        found.append({"type": "network", "path": around.netns_path})
+    elif host["NetworkMode"] != "host":
+        found.append({"type": "network"})
+    if host["CgroupnsMode"] == "private":
+        found.append({"type": "cgroup"})
+    if host["UsernsMode"] not in ("", "host"):
+        raise UnsupportedError("user namespaces by --userns are not supported yet")
+    return found
+
+
+def _base_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+    safe = ["nosuid", "noexec", "nodev"]
+    read_only = [] if host["Privileged"] else ["ro"]
+    pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+    dev = ["nosuid", "strictatime", "mode=755", "size=65536k"]
+    mounts = [
+        _mount("/proc", "proc", "proc", safe),
+        _mount("/dev", "tmpfs", "tmpfs", dev),
+        _mount("/dev/pts", "devpts", "devpts", pts),
+        _mount("/sys", "sysfs", "sysfs", [*safe, *read_only]),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*safe, *read_only]),
+        _mount("/dev/mqueue", "mqueue", "mqueue", safe),
+    ]
+    size = f"size={host['ShmSize']}"
+    if host["IpcMode"] == "host":
+        mounts.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind"]))
+    elif around.shm_path is not None:
+        mounts.append(_mount("/dev/shm", "bind", around.shm_path, ["rbind", "rprivate"]))
+    elif host["IpcMode"] != "none":
+        mounts.append(_mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", size]))
+    return mounts
+
+
+def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+    return {
+        "destination": destination,
+        "type": kind,
+        "source": source,
+        "options": list(options),
+    }
+
+
+def _file_mounts(around: Surroundings) -> list[dict[str, Any]]:
+    return [
+        _mount(destination, "bind", source, ["rbind", "rprivate"])
+        for destination, source in around.files.items()
+    ]
+
+
+def _own_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
+    """Volumes, binds and tmpfs, those nearest to the root first."""
+    mounts = []
+    for one in record.mounts:
+        if one["Type"] == "tmpfs":
+            words = ["noexec", "nosuid", "nodev", *one.get("TmpfsOptions", ())]
+            mounts.append(_mount(one["Destination"], "tmpfs", "tmpfs", words))
+            continue
+        words = ["rbind" if one.get("Recursive", True) else "bind"]
+        words.append(one.get("Propagation") or "rprivate")
+        words += [] if one["RW"] else ["rro" if one.get("Recursive", True) else "ro", "ro"]
+        mounts.append(_mount(one["Destination"], "bind", one["Source"], words))
+    for destination, options in (record.host_config["Tmpfs"] or {}).items():
+        own = [word for word in options.split(",") if word]
+        defaults = [word for word in ("noexec", "nosuid", "nodev") if word[2:] not in own]
+        mounts.append(_mount(destination, "tmpfs", "tmpfs", [*defaults, *own]))
+    return sorted(mounts, key=lambda one: len(one["destination"].rstrip("/").split("/")))
+
+
+def _devices(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+    return [dict(one) for one in around.host_devices]
+
+
+def _resources(record: ContainerRecord, around: Surroundings) -> dict[str, Any]:
+    host = record.host_config
+    resources = limits(host)
+    resources["devices"] = _device_rules(host, around)
+    return resources
+
+
+def _device_rules(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+    if host["Privileged"]:
+        return [{"allow": True, "access": "rwm"}]
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    rules += [
+        {"allow": True, "type": "c", "access": "m"},
+        {"allow": True, "type": "b", "access": "m"},
+    ]
+    for kind, major, minor, access in _DEFAULT_DEVICES:
+        rule = {"allow": True, "type": kind, "major": major, "access": access}
+        rules.append({**rule, "minor": -1 if minor is None else minor})
+    for one in around.host_devices:
+        numbers = {"major": one["major"], "minor": one["minor"]}
+        access = one.get("access", "rwm")
+        rules.append({"allow": True, "type": one["type"], **numbers, "access": access})
+    for text in host["DeviceCgroupRules"] or ():
+        rules.append(_parsed_rule(text))
+    return rules
+
+
+def _parsed_rule(text: str) -> dict[str, Any]:
+    try:
+        kind, numbers, access = text.split()
+        major, minor = numbers.split(":")
+    except ValueError:
+        raise InvalidError(f"invalid device cgroup rule format: '{text}'") from None
+    return {
+        "allow": True,
+        "type": kind,
+        "major": -1 if major == "*" else int(major),
+        "minor": -1 if minor == "*" else int(minor),
+        "access": access,
+    }
+
+
+def limits(host: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resource limits of a `HostConfig`, as `docker update` may change them."""
+    cpu: dict[str, Any] = {
+        "shares": host["CpuShares"] or None,
+        "period": host["CpuPeriod"] or None,
+        "quota": host["CpuQuota"] or None,
+        "cpus": host["CpusetCpus"],
+        "mems": host["CpusetMems"],
+    }
+    if host["NanoCpus"]:
+        cpu |= {"period": 100_000, "quota": host["NanoCpus"] // 10_000}
+    memory = host["Memory"]
+    swap = host["MemorySwap"] or (memory * 2 if memory > 0 else None)
+    block = {
+        "weight": host["BlkioWeight"] or None,
+        "throttleReadBpsDevice": _rates(host["BlkioDeviceReadBps"]),
+        "throttleWriteBpsDevice": _rates(host["BlkioDeviceWriteBps"]),
+        "throttleReadIOPSDevice": _rates(host["BlkioDeviceReadIOps"]),
+        "throttleWriteIOPSDevice": _rates(host["BlkioDeviceWriteIOps"]),
+    }
+    return {
+        "memory": {
+            "limit": memory or None,
+            "swap": swap,
+            "reservation": host["MemoryReservation"] or None,
+            "swappiness": host["MemorySwappiness"],
+            "disableOOMKiller": bool(host["OomKillDisable"]),
+        },
+        "cpu": cpu,
+        "pids": {"limit": host["PidsLimit"]},
+        "blockIO": block,
+    }
+
+
+def _rates(devices: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return throttles whose devices have been resolved to numbers already."""
+    return [
+        {"major": one["Major"], "minor": one["Minor"], "rate": one["Rate"]}
+        for one in devices or ()
+        if "Major" in one
+    ]

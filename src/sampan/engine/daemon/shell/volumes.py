@@ -1,0 +1,130 @@
+"""Named volumes of the local driver: a directory each, with its options and labels beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sampan.base.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
+from sampan.engine.daemon.core.filters import Filters
+
+__all__ = ["Volumes"]
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_ANONYMOUS: Final = "com.docker.volume.anonymous"
+
+
+class Volumes:
+    """The volumes below one directory."""
+
+    def __init__(self, root: Path, on_event: Callable[[str, str, Mapping[str, str]], None]) -> None:
+        root.mkdir(mode=0o701, parents=True, exist_ok=True)
+        self._root = root
+        self._on_event = on_event
+        self._known: dict[str, dict[str, Any]] = {}
+        for path in root.glob("*/volume.json"):
+            self._known[path.parent.name] = json.loads(path.read_text())
+
+    def create(
+        self,
+        name: str,
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Make a volume, or find the one of that name; without a name it is anonymous."""
+        if driver not in ("", "local"):
+            raise NotFoundError(f"error looking up volume plugin {driver}: plugin not found")
+        labels = dict(labels or {})
+        if not name:
+            name = secrets.token_hex(32)
+            labels[_ANONYMOUS] = ""
+        if not _NAME.fullmatch(name):
+            raise InvalidError(
+                f'create {name}: "{name}" includes invalid characters for a local volume name, '
+                "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed. If you intended to pass a host "
+                "directory, use absolute path"
+            )
+        if options:
+            raise UnsupportedError("options of the local volume driver are not supported yet")
+        if name not in self._known:
+            place = self._root / name
+            (place / "_data").mkdir(parents=True)
+            (place / "_data").chmod(0o755)
+            volume = {
+                "CreatedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "Driver": "local",
+                "Labels": labels,
+                "Mountpoint": str(place / "_data"),
+                "Name": name,
+                "Options": None,
+                "Scope": "local",
+            }
+            (place / "volume.json").write_text(json.dumps(volume))
+            self._known[name] = volume
+            self._on_event("create", name, {"driver": "local"})
+        return self._known[name]
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return one volume; NotFoundError as Docker's."""
+        found = self._known.get(name)
+        if found is None:
+            raise NotFoundError(f"get {name}: no such volume")
+        return found
+
+    def list(self, filters: Filters, used: Callable[[str], bool]) -> Sequence[dict[str, Any]]:
+        """Return the volumes that the filters mean."""
+        filters.check(("dangling", "driver", "label", "name"))
+        dangling = filters.flag("dangling")
+        return [
+            volume
+            for name, volume in sorted(self._known.items())
+            if filters.matches("name", name)
+            and filters.exact("driver", "local")
+            and filters.labels(volume["Labels"] or {})
+            and (dangling is None or dangling != used(name))
+        ]
+
+    def remove(self, name: str, users: Sequence[str], *, force: bool) -> None:
+        """Remove a volume; ConflictError while containers use it."""
+        if name not in self._known:
+            if force:
+                return
+            raise NotFoundError(f"get {name}: no such volume")
+        if users:
+            holders = "[" + ", ".join(users) + "]"
+            raise ConflictError(f"remove {name}: volume is in use - {holders}")
+        shutil.rmtree(self._root / name)
+        del self._known[name]
+        self._on_event("destroy", name, {"driver": "local"})
+
+    def is_anonymous(self, name: str) -> bool:
+        """Tell whether nobody has given the volume its name."""
+        return _ANONYMOUS in (self._known.get(name, {}).get("Labels") or {})
+
+    def prune(self, filters: Filters, used: Callable[[str], bool]) -> tuple[Sequence[str], int]:
+        """Remove unused volumes, the named ones only with the filter `all`; returns which."""
+        filters.check(("label", "label!", "all"))
+        everything = bool(filters.flag("all"))
+        gone, freed = [], 0
+        for name, volume in list(self._known.items()):
+            chosen = everything or self.is_anonymous(name)
+            if chosen and not used(name) and filters.labels(volume["Labels"] or {}):
+                freed += _tree_bytes(self._root / name / "_data")
+                self.remove(name, (), force=True)
+                gone.append(name)
+        return gone, freed
+
+    def size(self, name: str) -> int:
+        """Return the bytes that a volume takes; blocks."""
+        return _tree_bytes(self._root / name / "_data")
+
+
+def _tree_bytes(root: Path) -> int:
+    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())
