@@ -44,11 +44,7 @@ async def read_logs(
     path: Path, query: LogQuery, running: Callable[[], bool]
 ) -> AsyncIterator[LogEntry]:
     """Yield what is logged; with `follow` until the container has ended and all is read."""
-    files = [Path(f"{path}.{number}") for number in range(9, 0, -1)]
-    found = [one for one in files if one.exists()]
-    current = None
-    if path.exists():
-        current = open(path, "rb")
+    found, current = _open_all(path)
     try:
         for entry in _tail(_stored(found, current), query):
             yield entry
@@ -59,6 +55,19 @@ async def read_logs(
     finally:
         if current is not None:
             current.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _open_all(path: Path) -> tuple[list[Path], BinaryIO | None]:
+    """Return the rotated files, oldest first, and the one that is written to."""
+    rotated = [Path(f"{path}.{number}") for number in range(9, 0, -1)]
+    try:
+        return [one for one in rotated if one.exists()], _open(path)
+    except FileNotFoundError:
+        return [], None
 
 
 def _stored(rotated: list[Path], current: BinaryIO | None) -> Iterator[LogEntry]:
@@ -121,7 +130,7 @@ async def _followed(
                 yield entry
         if _rotated(path, current):
             current.close()
-            current = open(path, "rb")
+            current = _open(path)
             continue
         if not alive:
             return
