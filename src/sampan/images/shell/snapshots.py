@@ -83,6 +83,10 @@ class Snapshots:
     def _layer(self, chain: str) -> Path:
         return self._layers / chain.partition(":")[2]
 
+    def layer_path(self, chain: str) -> Path:
+        """Where one layer's own files are."""
+        return self._layer(chain) / "fs"
+
     def layer_size(self, chain: str) -> int:
         """Return the bytes of one layer's own files, 0 when it is not unpacked."""
         try:

@@ -388,7 +388,12 @@ class Lifecycle:
         state = container.record.state
         if condition == "removed":
             task = asyncio.ensure_future(container.removed.wait())
-            task.add_done_callback(lambda _: future.done() or future.set_result(state.exit_code))
+
+            def gone(_: asyncio.Task[bool]) -> None:
+                if not future.done():
+                    future.set_result(state.exit_code)
+
+            task.add_done_callback(gone)
         elif condition in ("", "not-running") and state.status in ("created", "exited", "dead"):
             future.set_result(state.exit_code)
         elif condition in ("", "not-running", "next-exit"):
