@@ -34,6 +34,7 @@ from sampan.engine.daemon.shell.lifecycle import Lifecycle, cgroup_path, now_tex
 from sampan.engine.daemon.shell.mounts import collect_mounts, populate
 from sampan.engine.daemon.shell.networking import ContainerNetworking
 from sampan.engine.daemon.shell.registry import Registry
+from sampan.engine.daemon.shell.resources import Resources
 from sampan.engine.daemon.shell.sessions import Sessions
 from sampan.engine.daemon.shell.volumes import Volumes
 from sampan.engine.process.shim import ExitRecord, reattach
@@ -88,6 +89,7 @@ class Engine:
         self.health = HealthChecks(self.sessions.probe, self.publish)
         self.networking = ContainerNetworking(self)
         self.lifecycle = Lifecycle(self)
+        self.resources = Resources()
 
     @classmethod
     async def open(cls, options: EngineOptions) -> Engine:

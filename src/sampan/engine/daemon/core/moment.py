@@ -1,0 +1,24 @@
+"""Moments in query parameters: seconds since 1970, RFC 3339, or nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sampan.base.errors import InvalidError
+
+__all__ = ["parse_moment"]
+
+
+def parse_moment(text: str) -> float | None:
+    """Return seconds since 1970, None for nothing or zero; InvalidError for another text."""
+    if text in ("", "0"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidError(f"invalid value for a time: {text!r}") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
