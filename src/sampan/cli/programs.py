@@ -19,9 +19,12 @@ class Program(NamedTuple):
 PROGRAMS: dict[str, Program] = {
     "etcd": Program("sampan.cli.etcd", "Run an etcd v3 server; takes etcd's own flags."),
     "etcdutl": Program("sampan.cli.etcdutl", "Look after etcd's files while no server runs."),
+    "dockerd": Program(
+        "sampan.cli.dockerd", "Run a container engine for the docker command line; its own flags."
+    ),
     "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
 }
-LINKS = ("etcd", "etcdutl")
+LINKS = ("dockerd", "etcd", "etcdutl")
 """Program names that work as the name of a link."""
 
 

@@ -1,0 +1,22 @@
+"""The Docker Engine API over one engine."""
+
+from __future__ import annotations
+
+from sampan.engine.api.containers import ContainerRoutes
+from sampan.engine.api.images import ImageRoutes
+from sampan.engine.api.routing import Route, Router
+from sampan.engine.api.system import HEADERS, SystemRoutes
+from sampan.engine.daemon.shell.engine import Engine
+
+__all__ = ["api_router", "api_routes"]
+
+
+def api_routes(engine: Engine) -> tuple[Route, ...]:
+    """Return every endpoint."""
+    system = SystemRoutes(engine).routes()
+    return (*ContainerRoutes(engine).routes(), *system, *ImageRoutes(engine).routes())
+
+
+def api_router(engine: Engine) -> Router:
+    """Return the handler of all requests."""
+    return Router(api_routes(engine), HEADERS)
