@@ -107,6 +107,9 @@ class SystemRoutes:
     async def _version(self, _: Call) -> Response:
         uname = os.uname()
         details = {
+            "GitCommit": "",
+            "GoVersion": f"Python {platform.python_version()}",
+            "BuildTime": "",
             "ApiVersion": API_VERSION,
             "Arch": self._engine.architecture,
             "KernelVersion": uname.release,

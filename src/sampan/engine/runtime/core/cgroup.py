@@ -42,7 +42,9 @@ def writes_v1(resources: Mapping[str, Any]) -> list[Write]:
     out += _given("memory", "memory.memsw.limit_in_bytes", swap)
     reservation = memory.optional_integer("reservation")
     out += _given("memory", "memory.soft_limit_in_bytes", reservation)
-    out += _given("memory", "memory.swappiness", memory.optional_integer("swappiness"))
+    swappiness = memory.optional_integer("swappiness")
+    if swappiness is not None and swappiness >= 0:
+        out.append(Write("memory", "memory.swappiness", str(swappiness)))
     if memory.flag("disableOOMKiller"):
         out.append(Write("memory", "memory.oom_control", "1"))
     cpu = fields.object("cpu")
