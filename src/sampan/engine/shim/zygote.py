@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import signal
 import socket
 import sys
 import traceback
 from typing import NoReturn
 
+from sampan.engine.runtime.core.capability import ALL, DEFAULT
+from sampan.engine.runtime.core.seccomp import compile_filter
+from sampan.engine.runtime.core.seccomp_default import default_profile
 from sampan.engine.shim.shim import run_shim
 
 __all__ = ["main"]
@@ -27,6 +31,7 @@ def main(arguments: list[str]) -> int:
     channel = socket.socket(fileno=int(arguments[0]))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _warm_up()
     gc.collect()
     gc.freeze()
     while True:
@@ -38,6 +43,14 @@ def main(arguments: list[str]) -> int:
             _become_shim(request.decode(), fds)
         for fd in fds:
             os.close(fd)
+
+
+def _warm_up() -> None:
+    """Compile the filter that nearly every container has, once for all of them."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+    profile = default_profile([one for one in ALL if one in DEFAULT], architecture)
+    if profile is not None:
+        compile_filter(profile)
 
 
 def _become_shim(directory: str, fds: list[int]) -> NoReturn:

@@ -328,6 +328,8 @@ class _Child:
             os.setresuid(0, 0, 0)
         if plan.late_clone_flags:
             syscalls.unshare(plan.late_clone_flags)
+        if plan.clone_flags & CLONE_FLAGS["network"]:
+            _raise_loopback()
         builder = RootBuilder(plan, self._host_mounts, in_user_namespace=user)
         try:
             builder.build(self._placement.views or {})
@@ -435,6 +437,13 @@ class _Child:
             self._channel.send(_FAILED + told[: _MESSAGE_BYTES - 1])
         except OSError:
             pass
+
+
+def _raise_loopback() -> None:
+    """Switch the loopback interface of a new network namespace on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        up_running = struct.pack("16sH14x", b"lo", 0x1 | 0x40)
+        fcntl.ioctl(any_socket, 0x8914, up_running)  # SIOCSIFFLAGS
 
 
 def _masks(process: Process) -> identity.CapabilityMasks | None:
