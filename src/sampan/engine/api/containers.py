@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
+from sampan.base.errors import ConflictError, InvalidError, SampanError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.filters import parse_filters
 from sampan.engine.daemon.core.moment import parse_moment
@@ -219,10 +219,21 @@ class ContainerRoutes:
         if body.get("Detach"):
             await self._engine.sessions.start(exec_id, detach=True, tty=tty, size=shape)
             return Response(200)
-        stream = await self._engine.sessions.start(exec_id, detach=False, tty=tty, size=shape)
-        assert stream is not None
+        self._engine.sessions.check(exec_id)
         raw = await call.request.hijack((("Content-Type", _kind(tty, call.version)),))
-        await _splice(raw, stream)
+        try:
+            stream = await self._engine.sessions.start(exec_id, detach=False, tty=tty, size=shape)
+        except SampanError as error:
+            # The connection is a stream already: the reason goes out on it, the code by inspection.
+            text = (
+                "OCI runtime exec failed: exec failed: unable to start container process: "
+                f"{error}: unknown\r\n"
+            ).encode()
+            raw.write(text if tty else struct.pack(">BxxxI", 1, len(text)) + text)
+            raw.write_eof()
+        else:
+            assert stream is not None
+            await _splice(raw, stream)
         raw.close()
         return None
 

@@ -63,6 +63,13 @@ class Sessions:
             raise NotFoundError(f"No such exec instance: {exec_id}")
         return found
 
+    def check(self, exec_id: str) -> None:
+        """Raise ConflictError unless the session can be started now."""
+        container, session = self.find(exec_id)
+        if session.started:
+            raise ConflictError(f"Error: Exec command {exec_id} has already run")
+        shim_of(container)
+
     def forget(self, container: Container) -> None:
         """Forget the sessions of a container that goes."""
         for exec_id in container.execs:
@@ -78,9 +85,8 @@ class Sessions:
         exited: Callable[[int], None] | None = None,
     ) -> ShimStream | None:
         """Run the command; returns its stream unless it is detached."""
+        self.check(exec_id)
         container, session = self.find(exec_id)
-        if session.started:
-            raise ConflictError(f"Error: Exec command {exec_id} has already run")
         shim = shim_of(container)
         session.started = True
         config = session.config

@@ -1,0 +1,26 @@
+"""One engine for the tests that share it; each leaves it without containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.engine_server import EngineServer
+from tests.real import require_root
+
+
+@pytest.fixture(scope="session")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
+    require_root()
+    server = EngineServer(tmp_path_factory.mktemp("engine")).start()
+    try:
+        server.load()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def engine(shared_engine: EngineServer) -> Iterator[EngineServer]:
+    yield shared_engine
+    shared_engine.clear()

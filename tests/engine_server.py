@@ -1,0 +1,198 @@
+"""A running `sampan dockerd` for tests, and the real docker command line against it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tests.real import require
+
+__all__ = ["EngineServer", "busybox_archive", "busybox_root"]
+
+IMAGE = "busybox:latest"
+APPLETS = (
+    "cat chmod echo env false grep hostname id kill ls mkdir mount ps rm sh sleep stty sync tail "
+    "test touch true tty umount unshare wc yes dd head ping"
+).split()
+
+
+def busybox_root() -> bytes:
+    """A root file system with a static busybox, as a tar."""
+    busybox = require("busybox").read_bytes()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder in ("bin", "etc", "tmp", "data"):
+            member = tarfile.TarInfo(folder)
+            member.type, member.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(member)
+        files = {
+            "bin/busybox": busybox,
+            "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1001::/home/bob:/bin/sh\n",
+            "etc/group": b"root:x:0:\nstaff:x:50:bob\nbob:x:1001:\n",
+            "data/seed": b"from the image\n",
+        }
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o755 if name.startswith("bin/") else 0o644
+            tar.addfile(member, io.BytesIO(data))
+        for applet in APPLETS:
+            member = tarfile.TarInfo(f"bin/{applet}")
+            member.type, member.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(member)
+    return buffer.getvalue()
+
+
+def busybox_archive(labels: Mapping[str, str] | None = None) -> bytes:
+    """A docker archive of `busybox:latest`."""
+    layer = busybox_root()
+    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "created": "2026-01-01T00:00:00Z",
+            "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Labels": dict(labels or {})},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "busybox"}],
+        }
+    ).encode()
+    name = hashlib.sha256(config).hexdigest() + ".json"
+    manifest = [{"Config": name, "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    files = {"layer.tar": layer, name: config, "manifest.json": json.dumps(manifest).encode()}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, data in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@dataclass(slots=True)
+class EngineServer:
+    """One daemon with everything below `place`; may be started again after it has ended."""
+
+    place: Path
+    flags: Sequence[str] = ()
+    output: list[bytes] = field(default_factory=list)
+    _process: subprocess.Popen[bytes] | None = None
+    _ready: threading.Event = field(default_factory=threading.Event)
+    _reader: threading.Thread | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Its unix socket."""
+        return self.place / "docker.sock"
+
+    @property
+    def url(self) -> str:
+        """Its address for DOCKER_HOST."""
+        return f"unix://{self.socket}"
+
+    def start(self, timeout_s: float = 30) -> EngineServer:
+        """Start it and wait for its word that it listens."""
+        self._ready.clear()
+        self.output.clear()
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "sampan.cli.main",
+                "dockerd",
+                f"--host={self.url}",
+                f"--data-root={self.place / 'data'}",
+                f"--exec-root={self.place / 'exec'}",
+                *self.flags,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        pipe = self._process.stderr
+        assert pipe is not None
+        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._reader.start()
+        if not self._ready.wait(timeout_s) or self._process.poll() is not None:
+            self.kill()
+            raise RuntimeError(f"the engine did not get ready:\n{self.text()}")
+        return self
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            for line in pipe:
+                self.output.append(line)
+                if b"API listen on" in line:
+                    self._ready.set()
+        self._ready.set()
+
+    def text(self) -> str:
+        """What it has printed."""
+        return b"".join(self.output).decode(errors="replace")
+
+    def stop(self) -> int:
+        """Ask it to end; returns its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(how)
+        code = self._process.wait(30)
+        if self._reader is not None:
+            # Shims inherit the pipe; the reader ends with them.
+            self._reader.join(1)
+        self._process = None
+        return code
+
+    def docker(
+        self, *words: str, stdin: bytes | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the docker command line."""
+        done = subprocess.run(
+            [str(require("docker")), *words],
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, "DOCKER_HOST": self.url, "DOCKER_CONFIG": str(self.place)},
+            timeout=60,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"docker {' '.join(words)}: {done.returncode}\n{done.stderr.decode()}\n"
+                f"{self.text()[-2000:]}"
+            )
+        return done
+
+    def out(self, *words: str, stdin: bytes | None = None) -> str:
+        """Run the docker command line and return what it printed."""
+        return self.docker(*words, stdin=stdin).stdout.decode()
+
+    def run(self, *words: str) -> str:
+        """`docker run --rm --network none ...` and what it printed."""
+        return self.out("run", "--rm", "--network", "none", *words)
+
+    def load(self) -> None:
+        """Load busybox."""
+        self.docker("load", stdin=busybox_archive())
+
+    def clear(self) -> None:
+        """Remove all containers."""
+        ids = self.out("ps", "-aq").split()
+        if ids:
+            self.docker("rm", "-f", "-v", *ids)
