@@ -102,7 +102,8 @@ class EngineServer:
 
     def start(self, timeout_s: float = 30) -> EngineServer:
         """Start it and wait for its word that it listens."""
-        self._ready.clear()
+        # Of each start its own: the reader of an earlier one ends when its last shim does.
+        self._ready = ready = threading.Event()
         self.output.clear()
         self._process = subprocess.Popen(
             [
@@ -121,20 +122,20 @@ class EngineServer:
         )
         pipe = self._process.stderr
         assert pipe is not None
-        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(pipe, ready), daemon=True)
         self._reader.start()
-        if not self._ready.wait(timeout_s) or self._process.poll() is not None:
+        if not ready.wait(timeout_s) or self._process.poll() is not None:
             self.kill()
             raise RuntimeError(f"the engine did not get ready:\n{self.text()}")
         return self
 
-    def _read(self, pipe: IO[bytes]) -> None:
+    def _read(self, pipe: IO[bytes], ready: threading.Event) -> None:
         with pipe:
             for line in pipe:
                 self.output.append(line)
                 if b"API listen on" in line:
-                    self._ready.set()
-        self._ready.set()
+                    ready.set()
+        ready.set()
 
     def text(self) -> str:
         """What it has printed."""

@@ -100,9 +100,9 @@ def test_rotated_logs_are_read_as_one(engine: EngineServer) -> None:
     options = ("--log-opt", "max-size=20k", "--log-opt", "max-file=9")
     script = "n=0; while [ $n -lt 500 ]; do echo line $n; n=$((n+1)); done"
     engine.docker(
-        "run", "--network", "none", "--name", "r", *options, "busybox", "sh", "-c", script
+        "run", "--network", "none", "--name", "rot", *options, "busybox", "sh", "-c", script
     )
-    assert engine.out("logs", "r").splitlines() == [f"line {n}" for n in range(500)]
+    assert engine.out("logs", "rot").splitlines() == [f"line {n}" for n in range(500)]
 
 
 def test_stop_wait_and_kill(engine: EngineServer) -> None:
@@ -159,7 +159,7 @@ def test_health_becomes_known(engine: EngineServer) -> None:
         "1",
     )
     engine.docker(
-        "run", "-d", "--network", "none", "--name", "h", *check, "busybox", "sleep", "600"
+        "run", "-d", "--network", "none", "--name", "hc", *check, "busybox", "sleep", "600"
     )
     with subprocess.Popen(
         [
@@ -170,7 +170,7 @@ def test_health_becomes_known(engine: EngineServer) -> None:
             "--since",
             "1",
             "--filter",
-            "container=h",
+            "container=hc",
             "--filter",
             "event=health_status",
             "--format",
@@ -180,7 +180,7 @@ def test_health_becomes_known(engine: EngineServer) -> None:
     ) as events:
         assert events.stdout is not None
         assert events.stdout.readline() == b"health_status: unhealthy\n"
-        engine.docker("exec", "h", "touch", "/tmp/ok")
+        engine.docker("exec", "hc", "touch", "/tmp/ok")
         assert events.stdout.readline() == b"health_status: healthy\n"
         events.kill()
     assert "(healthy)" in engine.out("ps")
@@ -228,20 +228,20 @@ def test_binds_and_tmpfs(engine: EngineServer, tmp_path: Path) -> None:
 
 def test_diff_commit_and_history(engine: EngineServer) -> None:
     script = "echo new > /tmp/new; rm /data/seed"
-    engine.docker("run", "--network", "none", "--name", "c", "busybox", "sh", "-c", script)
-    assert engine.out("diff", "c").splitlines() == [
+    engine.docker("run", "--network", "none", "--name", "cc", "busybox", "sh", "-c", script)
+    assert engine.out("diff", "cc").splitlines() == [
         "C /data",
         "D /data/seed",
         "C /tmp",
         "A /tmp/new",
     ]
-    engine.docker("commit", "-c", "ENV ADDED=yes", "c", "changed:v1")
+    engine.docker("commit", "-c", "ENV ADDED=yes", "cc", "changed:v1")
     try:
         shown = engine.run("changed:v1", "sh", "-c", "cat /tmp/new; ls /data; echo $ADDED")
         assert shown == "new\nyes\n"
         assert len(engine.out("history", "-q", "changed:v1").split()) == 2
     finally:
-        engine.docker("rm", "c")
+        engine.docker("rm", "cc")
         engine.docker("rmi", "changed:v1")
 
 
@@ -302,9 +302,9 @@ def test_ps_filters(engine: EngineServer) -> None:
 
 def test_stats_and_usage(engine: EngineServer) -> None:
     engine.docker(
-        "run", "-d", "--network", "none", "--name", "s", "-m", "32m", "busybox", "sleep", "9"
+        "run", "-d", "--network", "none", "--name", "st", "-m", "32m", "busybox", "sleep", "9"
     )
-    shown = json.loads(engine.out("stats", "--no-stream", "--format", "json", "s"))
+    shown = json.loads(engine.out("stats", "--no-stream", "--format", "json", "st"))
     assert shown["MemUsage"].endswith("/ 32MiB")
     assert shown["PIDs"] == "1"
     assert "Images" in engine.out("system", "df")

@@ -48,6 +48,8 @@ class Snapshots:
         self._containers = root / "writable"
         self._limits = limits
         self._unpacking = threading.Lock()
+        self._places = root / "places"
+        _make_places(self._places)
         for folder in (self._layers, self._containers):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for leftover in folder.glob("*.new"):
@@ -105,10 +107,7 @@ class Snapshots:
         """Return what to mount for a container's root: the chain below its writable layer."""
         place = self._containers / key
         lower = [str(self._layer(chain) / "fs") for chain in reversed(chain_ids(diff_ids))]
-        if not lower:
-            empty = self._layers / "empty"
-            empty.mkdir(mode=0o755, exist_ok=True)
-            lower = [str(empty)]
+        lower.append(str(self._places))
         missing = next((one for one in lower if not os.path.isdir(one)), None)
         if missing is not None:
             raise NotFoundError(f"layer {missing} is missing; pull or load the image again")
@@ -127,6 +126,7 @@ class Snapshots:
         """Return what differs from the image, in order of the paths."""
         upper = self.upper(key)
         lower = [self._layer(chain) / "fs" for chain in reversed(chain_ids(diff_ids))]
+        lower.append(self._places)
         found: list[Change] = []
         for folder, folders, files in os.walk(upper):
             for name in (*folders, *files):
@@ -159,7 +159,7 @@ class Snapshots:
 
     def collect(self, keep: Collection[str]) -> int:
         """Remove every layer whose chain id is not kept; returns the bytes that came free."""
-        kept = {chain.partition(":")[2] for chain in keep} | {"empty"}
+        kept = {chain.partition(":")[2] for chain in keep}
         freed = 0
         for path in list(self._layers.iterdir()):
             if path.name not in kept and path.suffix != ".new":
@@ -168,6 +168,21 @@ class Snapshots:
                 os.rename(path, gone)
                 shutil.rmtree(gone)
         return freed
+
+
+def _make_places(root: Path) -> None:
+    """Make the lowest layer of all containers: places that something is always mounted on.
+
+    So they do not show up among a container's own changes, and an image's own files win.
+    """
+    for name in ("dev/pts", "dev/shm", "dev/mqueue", "etc", "proc", "sys"):
+        (root / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name in ("dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"):
+        (root / name).touch(mode=0o644)
+    mtab = root / "etc" / "mtab"
+    if not mtab.is_symlink():
+        mtab.symlink_to("/proc/mounts")
+    root.chmod(0o755)
 
 
 def _in_any(layers: Sequence[Path], inside: str) -> bool:

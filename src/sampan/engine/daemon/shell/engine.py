@@ -116,8 +116,9 @@ class Engine:
 
     async def _stop_for_shutdown(self, container: Container) -> None:
         by_hand = container.record.state.stopped_by_hand
-        timeout_s = self.options.shutdown_timeout_s
-        await self.lifecycle.stop(container, "", min(10, timeout_s))
+        given = container.record.config["StopTimeout"]
+        timeout_s = min(10 if given is None else given, self.options.shutdown_timeout_s)
+        await self.lifecycle.stop(container, "", timeout_s)
         container.record.state.stopped_by_hand = by_hand
         container.save()
 
