@@ -1,1 +1,0 @@
-"""Bridges, endpoints, published ports and names for containers."""

@@ -1,1 +1,0 @@
-"""Address allocation, packet filter rules and DNS answers as values. Pure, no I/O."""
