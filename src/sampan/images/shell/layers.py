@@ -15,6 +15,7 @@ import stat
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
@@ -297,9 +298,11 @@ def _parts(name: str) -> list[str]:
 
 def _set_times(parent: int, name: str, member: tarfile.TarInfo) -> None:
     try:
-        time_ns = int(float(member.mtime) * 1_000_000_000)
+        # As text where there is one: a float would lose the last digits.
+        text = member.pax_headers.get("mtime")
+        time_ns = int(Decimal(text or member.mtime) * 1_000_000_000)
         os.utime(name, ns=(time_ns, time_ns), dir_fd=parent, follow_symlinks=False)
-    except (OverflowError, ValueError, FileNotFoundError):
+    except (ArithmeticError, ValueError, FileNotFoundError):
         return
 
 
