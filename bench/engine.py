@@ -26,21 +26,18 @@ from bench.peers import installed
 from bench.report import MIB, Metric, Results, machine, write_section
 
 IMAGE: Final = "bench:latest"
-SAMPAN: Final = str(Path(sys.executable).with_name("sampan"))
 
 METRICS: Final = {
-    "run": Metric("`docker run --rm`, bridge network, CLI included", "ms", 60, False, True),
-    "run_none": Metric("`docker run --rm --network none`", "ms", 60, False, True),
+    "run_none": Metric("`docker run --rm --network none`, CLI included", "ms", 60, False, True),
     "run_host": Metric("`docker run --rm --network host`", "ms", 60, False, True),
     "cycle": Metric("API create, start, wait, remove", "ms", 20, False, True),
-    "cycle_bridge": Metric("the same on the bridge network", "ms", 1, False),
     "start": Metric("API start alone", "ms", 1, False),
     "cycle_500": Metric("create to remove with 500 images", "ms", 20, False, True),
     "exec": Metric("`docker exec`", "ms", 40, False, True),
     "hundred": Metric("100 containers started at once", "ms", 1, False),
     "memory": Metric("memory of the idle engine, PSS of all its processes", "MiB", 60, False, True),
 }
-RUNTIMES: Final = {"runc": "runc", "crun": "crun", "sampan": f"{SAMPAN} runc"}
+RUNTIMES: Final = {"runc": "runc", "crun": "crun"}
 
 
 def median_of(count: int, measure: Callable[[], float]) -> float:
@@ -54,20 +51,17 @@ def figure(name: str, server: RunningEngine, count: int) -> float:
     api = server.api()
     try:
         match name:
-            case "run":
-                return median_of(count, lambda: server.docker("run", "--rm", IMAGE, "true"))
             case "run_none" | "run_host":
                 network = name.removeprefix("run_")
                 words = ("run", "--rm", "--network", network, IMAGE, "true")
                 return median_of(count, lambda: server.docker(*words))
             case "cycle" | "cycle_500":
                 return median_of(count, lambda: sum(api.cycle(IMAGE).values()))
-            case "cycle_bridge":
-                return median_of(count, lambda: sum(api.cycle(IMAGE, "default").values()))
             case "start":
                 return median_of(count, lambda: api.cycle(IMAGE)["start"])
             case "exec":
-                body = {"Image": IMAGE, "Cmd": ["sleep", "600"]}
+                network = {"NetworkMode": "none"}
+                body = {"Image": IMAGE, "Cmd": ["sleep", "600"], "HostConfig": network}
                 id_ = api.call("POST", "/containers/create", body)["Id"]
                 api.call("POST", f"/containers/{id_}/start")
                 try:

@@ -310,20 +310,22 @@ def _log_query(call: Call) -> LogQuery:
 
 
 async def _log_body(
-    entries: AsyncIterator[LogEntry], timestamps: bool, details: bool, tty: bool
+    batches: AsyncIterator[list[LogEntry]], timestamps: bool, details: bool, tty: bool
 ) -> AsyncIterator[bytes]:
-    async for entry in entries:
-        line = entry.line
-        if details and entry.attributes:
-            words = ",".join(f"{key}={value}" for key, value in sorted(entry.attributes.items()))
-            line = words.encode() + b" " + line
-        if timestamps:
-            line = entry.time.encode() + b" " + line
-        if tty:
-            yield line
-        else:
-            number = 1 if entry.stream == "stdout" else 2
-            yield struct.pack(">BxxxI", number, len(line)) + line
+    async for batch in batches:
+        yield b"".join([_log_piece(entry, timestamps, details, tty) for entry in batch])
+
+
+def _log_piece(entry: LogEntry, timestamps: bool, details: bool, tty: bool) -> bytes:
+    line = entry.line
+    if details and entry.attributes:
+        words = ",".join(f"{key}={value}" for key, value in sorted(entry.attributes.items()))
+        line = words.encode() + b" " + line
+    if timestamps:
+        line = entry.time.encode() + b" " + line
+    if tty:
+        return line
+    return struct.pack(">BxxxI", 1 if entry.stream == "stdout" else 2, len(line)) + line
 
 
 async def _json_lines(documents: AsyncIterator[Any]) -> AsyncIterator[bytes]:

@@ -9,23 +9,31 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 __all__ = ["LogEntry", "LogQuery", "read_logs"]
 
 _POLL_S = 0.05
+_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line, or a piece of a long one; `moment` is its time as seconds, `time` as text."""
+    """One line, or a piece of a long one."""
 
     stream: str
     time: str
-    moment: float
     line: bytes
     attributes: dict[str, str]
+
+    @property
+    def moment(self) -> float:
+        """Its time as seconds since 1970."""
+        head, _, fraction = self.time.removesuffix("Z").partition(".")
+        whole = datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp()
+        return whole + float("0." + (fraction or "0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +50,20 @@ class LogQuery:
 
 async def read_logs(
     path: Path, query: LogQuery, running: Callable[[], bool]
-) -> AsyncIterator[LogEntry]:
-    """Yield what is logged; with `follow` until the container has ended and all is read."""
+) -> AsyncIterator[list[LogEntry]]:
+    """Yield what is logged, many lines at a time; with `follow` until the container has ended.
+
+    Between two batches the event loop gets its turn.
+    """
     found, current = _open_all(path)
     try:
-        for entry in _tail(_stored(found, current), query):
-            yield entry
+        stored = _tail(_stored(found, current), query)
+        while batch := list(islice(stored, _BATCH)):
+            yield batch
         if not query.follow or current is None:
             return
-        async for entry in _followed(path, current, query, running):
-            yield entry
+        async for batch in _followed(path, current, query, running):
+            yield batch
     finally:
         if current is not None:
             current.close()
@@ -94,13 +106,8 @@ def _entries(file: BinaryIO) -> Iterator[LogEntry]:
 def _parse(line: bytes) -> LogEntry | None:
     try:
         found: dict[str, Any] = json.loads(line)
-        text = found["time"]
-        head, _, fraction = text.removesuffix("Z").partition(".")
-        moment = datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp()
-        moment += float("0." + (fraction or "0"))
-        return LogEntry(
-            found["stream"], text, moment, found["log"].encode(), found.get("attrs") or {}
-        )
+        attributes = found.get("attrs") or {}
+        return LogEntry(found["stream"], found["time"], found["log"].encode(), attributes)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -120,14 +127,14 @@ def _tail(entries: Iterator[LogEntry], query: LogQuery) -> Iterator[LogEntry]:
 
 async def _followed(
     path: Path, current: BinaryIO, query: LogQuery, running: Callable[[], bool]
-) -> AsyncIterator[LogEntry]:
+) -> AsyncIterator[list[LogEntry]]:
     while True:
         alive = running()
-        for entry in _entries(current):
-            if query.until is not None and entry.moment > query.until:
+        fresh = _entries(current)
+        while batch := list(islice(fresh, _BATCH)):
+            yield [entry for entry in batch if _wanted(entry, query)]
+            if query.until is not None and batch[-1].moment > query.until:
                 return
-            if _wanted(entry, query):
-                yield entry
         if _rotated(path, current):
             current.close()
             current = _open(path)

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Final
 
 __all__ = ["LogOptions", "LogWriter", "stamp"]
@@ -44,9 +45,9 @@ class LogWriter:
         self._partial: dict[str, bytes] = {"stdout": b"", "stderr": b""}
         self._fd = -1
         self._size = 0
-        self._suffix = b""
+        self._suffix = ""
         if options.attributes:
-            self._suffix = b',"attrs":' + json.dumps(dict(options.attributes)).encode()
+            self._suffix = ',"attrs":' + json.dumps(dict(options.attributes))
         if options.driver != "none":
             self._open()
 
@@ -94,9 +95,9 @@ class LogWriter:
             tag = b"F" if whole or last else b"P"
             text = piece if whole else piece + b"\n"
             return b"%s %s %s %s" % (now.encode(), stream.encode(), tag, text)
-        text = json.dumps(piece.decode(errors="replace"), ensure_ascii=False).encode()
-        tail = b'%s,"time":"%s"}\n' % (self._suffix, now.encode())
-        return b'{"log":%s,"stream":"%s"' % (text, stream.encode()) + tail
+        quoted = encode_basestring(piece.decode(errors="replace"))
+        line = f'{{"log":{quoted},"stream":"{stream}"{self._suffix},"time":"{now}"}}\n'
+        return line.encode()
 
     def _append(self, records: list[bytes]) -> None:
         limit = self._options.max_bytes

@@ -1,0 +1,127 @@
+"""A connection after its HTTP request: bytes in both directions, each of which ends on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Final
+
+__all__ = ["RawStream"]
+
+_HIGH_BYTES: Final = 256 * 1024
+_LOW_BYTES: Final = 64 * 1024
+
+
+class RawStream:
+    """What a handler has after it took the connection over. The connection's owner feeds it."""
+
+    def __init__(self, transport: asyncio.Transport, early: bytes) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._pieces: deque[bytes] = deque([early] if early else ())
+        self._held_bytes = len(early)
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._paused = False
+        self._handed = False
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    # What the connection calls.
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        self._pieces.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > _HIGH_BYTES:
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def feed_end(self) -> None:
+        """The client has ended its side."""
+        self._ended = True
+        self._wake_reader()
+
+    def pause(self) -> None:
+        """The socket is full."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The socket takes bytes again."""
+        self._paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def lose(self) -> None:
+        """The socket is gone."""
+        if not self._lost.done():
+            self._lost.set_result(None)
+        self.feed_end()
+        self.resume()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    # What the handler calls.
+
+    async def read(self) -> bytes:
+        """Return some bytes, none once the client has ended its side or is gone."""
+        while not self._pieces:
+            if self._ended:
+                return b""
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        data = self._pieces.popleft()
+        before, self._held_bytes = self._held_bytes, self._held_bytes - len(data)
+        if before > _LOW_BYTES >= self._held_bytes and not self.gone:
+            self._transport.resume_reading()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; `drain` bounds the queue. No effect once the client is gone."""
+        if not self.gone:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the queue is short; raises ConnectionResetError when the client is gone."""
+        while self._paused and not self.gone:
+            self._writable = self._loop.create_future()
+            await self._writable
+        if self.gone:
+            raise ConnectionResetError("the client has gone")
+
+    def write_eof(self) -> None:
+        """End this side after what is queued; the client may still send."""
+        if not self.gone and self._transport.can_write_eof():
+            with contextlib.suppress(OSError, RuntimeError):
+                self._transport.write_eof()
+
+    def close(self) -> None:
+        """End the connection after what is queued."""
+        if not self._handed:
+            self._transport.close()
+
+    @property
+    def gone(self) -> bool:
+        """True once the socket is lost."""
+        return self._lost.done()
+
+    async def wait_gone(self) -> None:
+        """Wait until the socket is lost: the client closed it, or this side did."""
+        await asyncio.shield(self._lost)
+
+    def hand_to(self, protocol: asyncio.Protocol) -> None:
+        """Give the connection, with all that was read early, to another protocol for good."""
+        self._handed = True
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        while self._pieces:
+            protocol.data_received(self._pieces.popleft())
+        self._transport.resume_reading()
+        if self._ended:
+            protocol.eof_received()
