@@ -2,7 +2,10 @@
 
 The program looks at the architecture, finds the system call's number by halving, and where a rule
 asks for arguments compares them in two halves of 32 bits. Source: seccomp(2), OCI runtime
-specification 1.2 "seccomp"; the rule for calls newer than the profile is runc's.
+specification 1.2 "seccomp". Three readings are runc's and libseccomp's: a call with a higher number
+than any that the profile names is answered with ENOSYS, so that programs fall back as on an older
+kernel; a rule whose action is the default one says nothing; and a rule that compares the same
+argument twice holds when any of its comparisons does.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ from json import dumps, loads
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
-from sampan.engine.runtime.core.syscall_table import NUMBERS
+from sampan.engine.runtime.core.syscall_table import NUMBERS, X32_NUMBERS
 
-__all__ = ["compile_filter"]
+__all__ = ["compile_filter", "filter_flags"]
 
 _LOAD, _AND, _JUMP, _EQUAL, _GREATER, _NOT_LESS, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x06
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
 _KILL_PROCESS: Final = 0x80000000
 _ENOSYS: Final = 38
+_LOG: Final = 0x7FFC0000
+_X86_64_TOKEN: Final = 0xC000003E
 _X32_BIT: Final = 0x40000000
 _MOST_INSTRUCTIONS: Final = 4096
 _ACTIONS: Final = {
@@ -33,15 +38,20 @@ _ACTIONS: Final = {
     "SCMP_ACT_KILL_THREAD": 0,
     "SCMP_ACT_KILL_PROCESS": _KILL_PROCESS,
     "SCMP_ACT_TRAP": 0x00030000,
-    "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_LOG": _LOG,
     "SCMP_ACT_TRACE": 0x7FF00000,
 }
 _ARCHITECTURES: Final = {
-    "SCMP_ARCH_X86_64": (0xC000003E, "x86_64", 0),
-    "SCMP_ARCH_X32": (0xC000003E, "x86_64", _X32_BIT),
+    "SCMP_ARCH_X86_64": (_X86_64_TOKEN, "x86_64", 0),
+    "SCMP_ARCH_X32": (_X86_64_TOKEN, "x86_64", _X32_BIT),
     "SCMP_ARCH_X86": (0x40000003, "x86", 0),
     "SCMP_ARCH_AARCH64": (0xC00000B7, "aarch64", 0),
     "SCMP_ARCH_ARM": (0x40000028, "arm", 0),
+}
+_FLAGS: Final = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
 _OPERATORS: Final = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 
@@ -66,10 +76,23 @@ _Instruction = tuple[int, int, int, int]
 def compile_filter(seccomp: Mapping[str, Any]) -> bytes:
     """Return the program as an array of `struct sock_filter`.
 
-    Raises InvalidError for an unknown action, operator or architecture, UnsupportedError for
-    SCMP_ACT_NOTIFY and for a program beyond the kernel's 4,096 instructions.
+    Raises InvalidError for an unknown action, operator or architecture or a wrong form,
+    UnsupportedError for SCMP_ACT_NOTIFY and for a program beyond the kernel's 4,096 instructions.
     """
-    return _compile(dumps(seccomp, sort_keys=True))
+    try:
+        return _compile(dumps(seccomp, sort_keys=True))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidError(f"$.linux.seccomp: {type(error).__name__}: {error}") from error
+
+
+def filter_flags(seccomp: Mapping[str, Any]) -> int:
+    """Return the flags for seccomp(2); InvalidError for one that is not known."""
+    flags = 0
+    for name in seccomp.get("flags") or ():
+        if name not in _FLAGS:
+            raise InvalidError(f"$.linux.seccomp.flags: {name!r} is not supported")
+        flags |= _FLAGS[name]
+    return flags & ~_FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]  # there is one thread anyway
 
 
 @lru_cache(maxsize=32)
@@ -78,18 +101,19 @@ def _compile(text: str) -> bytes:
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
     names = seccomp.get("architectures") or ["SCMP_ARCH_X86_64"]
     blocks: dict[int, dict[int, list[_Rule]]] = {}
-    highest: dict[tuple[int, int], int] = {}
+    spaces: dict[int, list[int]] = {}
     for name in names:
         if name not in _ARCHITECTURES:
             raise InvalidError(f"$.linux.seccomp.architectures: {name!r} is not supported")
         token, table, bit = _ARCHITECTURES[name]
-        numbers = NUMBERS[table]
-        _collect(seccomp.get("syscalls") or (), numbers, bit, blocks.setdefault(token, {}))
-        highest[token, bit] = max(numbers.values()) | bit
+        rules = blocks.setdefault(token, {})
+        spaces.setdefault(token, []).append(bit)
+        _collect(seccomp.get("syscalls") or (), default, table, bit, rules)
     program: list[_Instruction] = [(_LOAD, 0, 0, 4)]
     for token, rules in blocks.items():
-        tops = {bit: top for (one, bit), top in highest.items() if one == token}
-        body = [(_LOAD, 0, 0, 0), *_search(_ranges(rules, default, tops))]
+        foreign = token == _X86_64_TOKEN and _X32_BIT not in spaces[token]
+        points = _points(rules, default, sorted(spaces[token]), foreign=foreign)
+        body = [(_LOAD, 0, 0, 0), *_search(_merged(points))]
         program += [(_EQUAL, 1, 0, token), (_JUMP, 0, 0, len(body)), *body]
     program.append((_RETURN, 0, 0, _KILL_PROCESS))
     if len(program) > _MOST_INSTRUCTIONS:
@@ -110,17 +134,30 @@ def _action(name: str, number: int | None) -> int:
 
 def _collect(
     rules: Sequence[Mapping[str, Any]],
-    numbers: Mapping[str, int],
+    default: int,
+    table: str,
     bit: int,
     found: dict[int, list[_Rule]],
 ) -> None:
-    """Sort rules by number; names that an architecture does not have are left out."""
+    """Sort rules by number; names that an architecture does not have are left out.
+
+    A call that only the default answers is kept, without rules: its number is known.
+    """
+    numbers = NUMBERS[table]
     for rule in rules:
         action = _action(rule["action"], rule.get("errnoRet"))
-        conditions = tuple(_condition(one) for one in rule.get("args") or ())
+        conditions = [_condition(one) for one in rule.get("args") or ()]
+        indices = [one.index for one in conditions]
+        if len(set(indices)) == len(indices):
+            alternatives = [_Rule(tuple(conditions), action)]
+        else:
+            alternatives = [_Rule((one,), action) for one in conditions]
         for name in rule["names"]:
-            if name in numbers:
-                found.setdefault(numbers[name] | bit, []).append(_Rule(conditions, action))
+            own = [X32_NUMBERS[name]] if bit and name in X32_NUMBERS else []
+            for number in ([numbers[name]] if name in numbers else []) + own:
+                listed = found.setdefault(number | bit, [])
+                if action != default:
+                    listed += alternatives
 
 
 def _condition(argument: Mapping[str, Any]) -> _Condition:
@@ -134,19 +171,32 @@ def _condition(argument: Mapping[str, Any]) -> _Condition:
 _Leaf = tuple[int, tuple[_Instruction, ...]]
 
 
-def _ranges(rules: dict[int, list[_Rule]], default: int, tops: Mapping[int, int]) -> list[_Leaf]:
-    """Return what to do from each number on: neighbours that do the same are one."""
-    newer = _ERRNO | _ENOSYS if default & 0xFFFF0000 == _ERRNO else default
-    points: dict[int, tuple[_Instruction, ...]] = {0: _verdict(default)}
-    for bit, top in tops.items():
-        points.setdefault(bit, _verdict(default))
-        points.setdefault(top + 1, _verdict(newer))
+def _points(
+    rules: dict[int, list[_Rule]], default: int, spaces: Sequence[int], *, foreign: bool
+) -> dict[int, tuple[_Instruction, ...]]:
+    """Return what to do from each number on.
+
+    `spaces` are where the numbers of each ABI begin. A `foreign` one, x32 in a filter that does not
+    name it, must not be a way around the rules.
+    """
+    points = {0: _verdict(default)}
+    newer = default if default in (_ALLOW, _LOG) else _ERRNO | _ENOSYS
+    for space in spaces:
+        named = [number for number in rules if number & _X32_BIT == space]
+        points.setdefault(space, _verdict(default))
+        if named:
+            points[max(named) + 1] = _verdict(newer)
     for number in sorted(rules):
-        code = _code(rules[number], default)
-        points[number] = code
-        following = newer if number in tops.values() else default
+        points[number] = _code(rules[number], default)
         if number + 1 not in rules:
-            points[number + 1] = _verdict(following)
+            points.setdefault(number + 1, _verdict(default))
+    if foreign:
+        points[_X32_BIT] = _verdict(_KILL_PROCESS)
+    return points
+
+
+def _merged(points: Mapping[int, tuple[_Instruction, ...]]) -> list[_Leaf]:
+    """Return the points in order; neighbours that do the same are one."""
     leaves: list[_Leaf] = []
     for number in sorted(points):
         if not leaves or leaves[-1][1] != points[number]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["NUMBERS"]
+__all__ = ["NUMBERS", "X32_NUMBERS"]
 
 _X86_64: Final = (
     "read:0 write:1 open:2 close:3 stat:4 fstat:5 lstat:6 poll:7 lseek:8 mmap:9 mprotect:10 "
@@ -289,6 +289,17 @@ _ARM: Final = (
 )
 
 
+_X32: Final = (
+    "rt_sigaction:512 rt_sigreturn:513 ioctl:514 readv:515 writev:516 recvfrom:517 sendmsg:518 "
+    "recvmsg:519 execve:520 ptrace:521 rt_sigpending:522 rt_sigtimedwait:523 rt_sigqueueinfo:524 "
+    "sigaltstack:525 timer_create:526 mq_notify:527 kexec_load:528 waitid:529 "
+    "set_robust_list:530 get_robust_list:531 vmsplice:532 move_pages:533 preadv:534 pwritev:535 "
+    "rt_tgsigqueueinfo:536 recvmmsg:537 sendmmsg:538 process_vm_readv:539 process_vm_writev:540 "
+    "setsockopt:541 getsockopt:542 io_setup:543 io_submit:544 execveat:545 preadv2:546 "
+    "pwritev2:547"
+)
+
+
 def _table(text: str) -> Mapping[str, int]:
     pairs = (word.split(":") for word in text.split())
     return {name: int(number) for name, number in pairs}
@@ -301,3 +312,6 @@ NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
     "arm": _table(_ARM),
 }
 """Architecture to name to number."""
+
+X32_NUMBERS: Final = _table(_X32)
+"""Calls that have a number of their own in the x32 ABI, besides that of x86_64; without bit 30."""
