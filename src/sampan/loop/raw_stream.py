@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from collections import deque
 from typing import Final
 
@@ -11,6 +12,7 @@ __all__ = ["RawStream"]
 
 _HIGH_BYTES: Final = 256 * 1024
 _LOW_BYTES: Final = 64 * 1024
+_HANGUP_S: Final = 2.0
 
 
 class RawStream:
@@ -42,6 +44,18 @@ class RawStream:
         """The client has ended its side."""
         self._ended = True
         self._wake_reader()
+        if not self.gone:
+            self._look_for_hangup()
+
+    def _look_for_hangup(self) -> None:
+        """Tell a client that ended its side from one that left, which reading no longer does."""
+        if self.gone or self._handed:
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0 and _hung_up(sock.fileno()):
+            self._transport.abort()
+        else:
+            self._loop.call_later(_HANGUP_S, self._look_for_hangup)
 
     def pause(self) -> None:
         """The socket is full."""
@@ -57,7 +71,8 @@ class RawStream:
         """The socket is gone."""
         if not self._lost.done():
             self._lost.set_result(None)
-        self.feed_end()
+        self._ended = True
+        self._wake_reader()
         self.resume()
 
     def _wake_reader(self) -> None:
@@ -125,3 +140,9 @@ class RawStream:
         self._transport.resume_reading()
         if self._ended:
             protocol.eof_received()
+
+
+def _hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)  # hangup and error are told without asking
+    return bool(poll.poll(0))

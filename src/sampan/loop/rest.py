@@ -32,9 +32,7 @@ class RestServer:
         self._paths: list[Path] = []
 
     def _accept(self) -> RestConnection:
-        connection = RestConnection(self._handler, self._connections.discard)
-        self._connections.add(connection)
-        return connection
+        return RestConnection(self._handler, self._connections)
 
     async def listen_unix(self, path: Path, *, mode: int = 0o660, group: int = -1) -> None:
         """Listen on a unix socket; one that nobody listens on any more is replaced.
@@ -50,7 +48,7 @@ class RestServer:
         self._servers.append(server)
         self._paths.append(path)
         os.chown(path, -1, group)
-        path.chmod(mode)
+        os.chmod(path, mode)
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on TCP; returns the port. An empty host is every address."""

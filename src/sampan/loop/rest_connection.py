@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 from urllib.parse import parse_qs, unquote
 
 import h11
@@ -34,6 +34,7 @@ _IDLE_S: Final = 300.0
 _REST_BYTES: Final = 256 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 256 << 20
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -100,11 +101,11 @@ class _Gone(ConnectionResetError):
 
 
 class RestConnection(asyncio.Protocol):
-    """One connection; `ended` is called once with it when its socket is lost."""
+    """One connection; it is in `open_ones` as long as its socket is open."""
 
-    def __init__(self, handler: Handler, ended: Callable[[RestConnection], None]) -> None:
+    def __init__(self, handler: Handler, open_ones: set[RestConnection]) -> None:
         self._handler = handler
-        self._ended = ended
+        self._open_ones = open_ones
         self._loop = asyncio.get_running_loop()
         self._core = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_BYTES)
         self._unparsed = bytearray()
@@ -118,13 +119,14 @@ class RestConnection(asyncio.Protocol):
         self._left: asyncio.Future[None] | None = None
         self._raw: RawStream | None = None
         self._busy = False
+        self._body_wanted = False
 
     # The socket.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
+        self._open_ones.add(self)
         self._task = self._loop.create_task(self._run())
 
     def data_received(self, data: bytes) -> None:
@@ -147,7 +149,7 @@ class RestConnection(asyncio.Protocol):
             _set(self._arrived)
             # A request that has come whole is followed by nothing but the client's leaving: one
             # that reads an endless answer has no other way to say so.
-            if self._core.their_state is not h11.SEND_BODY:
+            if self._has_left():
                 _set(self._left)
         return self._transport.get_extra_info("sslcontext") is None
 
@@ -159,7 +161,7 @@ class RestConnection(asyncio.Protocol):
         self.resume_writing()
         if self._raw is not None:
             self._raw.lose()
-        self._ended(self)
+        self._open_ones.discard(self)
 
     def pause_writing(self) -> None:
         """The socket is full."""
@@ -210,6 +212,8 @@ class RestConnection(asyncio.Protocol):
             self._busy = False
             if self._raw is None:
                 self._transport.close()
+            else:
+                self._raw.close()
 
     async def _one(self) -> bool:
         """Answer one request; False when there may be no further one."""
@@ -226,7 +230,9 @@ class RestConnection(asyncio.Protocol):
         if sum(len(n) + len(v) for n, v in event.headers) > _HEADER_BYTES:
             await self._refuse(431)  # the parser bounds only what is incomplete
             return False
-        self._busy = True
+        self._busy, self._body_wanted = True, False
+        if not any(name in _FRAMING for name, _ in event.headers):
+            await self._event()  # the end of the message, which is here already
         request = Request(self, event)
         response = await self._handler(request)
         if response is None or self._raw is not None:
@@ -288,11 +294,13 @@ class RestConnection(asyncio.Protocol):
         finally:
             self._arrived = None
 
-    async def _event(self) -> h11.Event | type[h11.PAUSED]:
+    async def _event(self) -> h11.Event:
         while True:
-            event = self._core.next_event()
-            if event is not h11.NEED_DATA:
+            event: h11.Event | type[h11.PAUSED] | type[h11.NEED_DATA] = self._core.next_event()
+            if not isinstance(event, type):
                 return event
+            if event is h11.PAUSED:
+                raise _Gone("the connection is in another protocol's hands")
             if self._core.they_are_waiting_for_100_continue:
                 self._send(h11.InformationalResponse(status_code=100, headers=[]))
             if not self._unparsed:
@@ -311,8 +319,13 @@ class RestConnection(asyncio.Protocol):
                 self._reading = True
                 self._transport.resume_reading()
 
+    def _has_left(self) -> bool:
+        unread = self._core.their_state is h11.SEND_BODY
+        return self._eof and not (unread and self._body_wanted)
+
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the rest of the body; ConnectionResetError when the client leaves within it."""
+        self._body_wanted = True
         while self._core.their_state is h11.SEND_BODY:
             try:
                 event = await self._event()
@@ -322,7 +335,6 @@ class RestConnection(asyncio.Protocol):
                 yield bytes(event.data)
             elif not isinstance(event, h11.EndOfMessage):
                 raise _Gone("the client has gone")
-        # The end of a body may still stand in the parser as an event.
 
     # Answers.
 
@@ -374,7 +386,7 @@ class RestConnection(asyncio.Protocol):
     async def _stream(self, body: AsyncIterator[bytes]) -> None:
         """Send pieces as they come, and stop when the client leaves in between."""
         self._left = left = self._loop.create_future()
-        if self._eof and self._core.their_state is not h11.SEND_BODY:
+        if self._has_left():
             raise _Gone("the client has gone")
         pending: asyncio.Future[bytes | None] | None = None
         try:
