@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.engine.api.archives import ArchiveRoutes
 from sampan.engine.api.containers import ContainerRoutes
 from sampan.engine.api.images import ImageRoutes
 from sampan.engine.api.routing import Route, Router
@@ -13,8 +14,8 @@ __all__ = ["api_router", "api_routes"]
 
 def api_routes(engine: Engine) -> tuple[Route, ...]:
     """Return every endpoint."""
-    system = SystemRoutes(engine).routes()
-    return (*ContainerRoutes(engine).routes(), *system, *ImageRoutes(engine).routes())
+    containers = (*ContainerRoutes(engine).routes(), *ArchiveRoutes(engine).routes())
+    return (*containers, *SystemRoutes(engine).routes(), *ImageRoutes(engine).routes())
 
 
 def api_router(engine: Engine) -> Router:

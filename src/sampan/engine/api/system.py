@@ -81,10 +81,6 @@ class SystemRoutes:
             Route("POST", "/grpc", self._not_yet),
             Route("GET", "/images/search", self._not_yet),
             Route("GET", "/distribution/{name...}/json", self._not_yet),
-            Route("HEAD", "/containers/{id}/archive", self._not_yet),
-            Route("GET", "/containers/{id}/archive", self._not_yet),
-            Route("PUT", "/containers/{id}/archive", self._not_yet),
-            Route("GET", "/containers/{id}/export", self._not_yet),
             Route("GET", "/containers/{id}/attach/ws", self._not_yet),
             *(Route(m, f"/{one}", self._swarm) for one in swarm for m in ("GET", "POST")),
             *(

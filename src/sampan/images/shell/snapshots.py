@@ -106,17 +106,26 @@ class Snapshots:
     def mounts(self, key: str, diff_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return what to mount for a container's root: the chain below its writable layer."""
         place = self._containers / key
+        options = [
+            f"lowerdir={':'.join(self._lower(diff_ids))}",
+            f"upperdir={place / 'upper'}",
+            f"workdir={place / 'work'}",
+        ]
+        return [{"type": "overlay", "source": "overlay", "options": options}]
+
+    def read_only(self, key: str, diff_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what to mount to read a container's root, also while it is mounted elsewhere."""
+        lower = [str(self._containers / key / "upper"), *self._lower(diff_ids)]
+        options = [f"lowerdir={':'.join(lower)}", "ro"]
+        return [{"type": "overlay", "source": "overlay", "options": options}]
+
+    def _lower(self, diff_ids: Sequence[str]) -> list[str]:
         lower = [str(self._layer(chain) / "fs") for chain in reversed(chain_ids(diff_ids))]
         lower.append(str(self._places))
         missing = next((one for one in lower if not os.path.isdir(one)), None)
         if missing is not None:
             raise NotFoundError(f"layer {missing} is missing; pull or load the image again")
-        options = [
-            f"lowerdir={':'.join(lower)}",
-            f"upperdir={place / 'upper'}",
-            f"workdir={place / 'work'}",
-        ]
-        return [{"type": "overlay", "source": "overlay", "options": options}]
+        return lower
 
     def upper(self, key: str) -> Path:
         """Where a container's own files are."""

@@ -14,7 +14,7 @@ from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.runtime.core.capability import tweak
 from sampan.engine.runtime.core.seccomp_default import default_profile
 
-__all__ = ["Surroundings", "specification"]
+__all__ = ["Surroundings", "specification", "volume_mounts"]
 
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_DEVICES: Final = (
@@ -201,20 +201,32 @@ def _file_mounts(around: Surroundings) -> list[dict[str, Any]]:
 
 def _own_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
     """Volumes, binds and tmpfs, those nearest to the root first."""
-    mounts = []
+    mounts = volume_mounts(record)
     for one in record.mounts:
         if one["Type"] == "tmpfs":
             words = ["noexec", "nosuid", "nodev", *one.get("TmpfsOptions", ())]
             mounts.append(_mount(one["Destination"], "tmpfs", "tmpfs", words))
+    for destination, options in (record.host_config["Tmpfs"] or {}).items():
+        own = [word for word in options.split(",") if word]
+        defaults = [word for word in ("noexec", "nosuid", "nodev") if word[2:] not in own]
+        mounts.append(_mount(destination, "tmpfs", "tmpfs", [*defaults, *own]))
+    return _by_depth(mounts)
+
+
+def volume_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
+    """Return the mounts that bring files of the host: volumes and binds, outer ones first."""
+    mounts = []
+    for one in record.mounts:
+        if one["Type"] == "tmpfs":
             continue
         words = ["rbind" if one.get("Recursive", True) else "bind"]
         words.append(one.get("Propagation") or "rprivate")
         words += [] if one["RW"] else ["rro" if one.get("Recursive", True) else "ro", "ro"]
         mounts.append(_mount(one["Destination"], "bind", one["Source"], words))
-    for destination, options in (record.host_config["Tmpfs"] or {}).items():
-        own = [word for word in options.split(",") if word]
-        defaults = [word for word in ("noexec", "nosuid", "nodev") if word[2:] not in own]
-        mounts.append(_mount(destination, "tmpfs", "tmpfs", [*defaults, *own]))
+    return _by_depth(mounts)
+
+
+def _by_depth(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(mounts, key=lambda one: len(one["destination"].rstrip("/").split("/")))
 
 

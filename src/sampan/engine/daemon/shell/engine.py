@@ -27,6 +27,7 @@ from sampan.engine.daemon.core.filters import Filters
 from sampan.engine.daemon.core.names import random_name
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.views import inspection, instant, summary
+from sampan.engine.daemon.shell.archive import Archives
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.events import EventBus
 from sampan.engine.daemon.shell.health import HealthChecks
@@ -90,6 +91,7 @@ class Engine:
         self.networking = ContainerNetworking(self)
         self.lifecycle = Lifecycle(self)
         self.resources = Resources()
+        self.archives = Archives(self)
 
     @classmethod
     async def open(cls, options: EngineOptions) -> Engine:
