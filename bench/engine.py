@@ -60,8 +60,8 @@ def figure(name: str, server: RunningEngine, count: int) -> float:
             case "start":
                 return median_of(count, lambda: api.cycle(IMAGE)["start"])
             case "exec":
-                network = {"NetworkMode": "none"}
-                body = {"Image": IMAGE, "Cmd": ["sleep", "600"], "HostConfig": network}
+                alone = {"NetworkMode": "none"}
+                body = {"Image": IMAGE, "Cmd": ["sleep", "600"], "HostConfig": alone}
                 id_ = api.call("POST", "/containers/create", body)["Id"]
                 api.call("POST", f"/containers/{id_}/start")
                 try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, NotFoundError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.filters import Filters, parse_filters
+from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.core.views import instant
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.image import chain_ids
@@ -65,6 +67,8 @@ class ImageRoutes:
         if patterns and not any(_like(name, one) for name in names for one in patterns):
             return False
         own = instant(entry.image.created)
+        if not _before(entry, filters):
+            return False
         for text in filters.values("before"):
             if own >= instant(self._images.find(text).image.created):
                 return False
@@ -206,7 +210,9 @@ class ImageRoutes:
 
         def chosen(entry: Entry) -> bool:
             labels = entry.image.config.get("Labels") or {}
-            return (everything or not entry.tags) and filters.labels(labels)
+            unlike = not filters.has("label!") or not filters.labels(labels, "label!")
+            chosen = (everything or not entry.tags) and filters.labels(labels) and unlike
+            return chosen and _before(entry, filters)
 
         gone, freed = await self._images.prune(chosen, self._engine.image_users)
         return json_response({"ImagesDeleted": gone or None, "SpaceReclaimed": freed})
@@ -239,6 +245,12 @@ class ImageRoutes:
             if pause:
                 await self._engine.lifecycle.unpause(container)
         return json_response({"Id": entry.image.id}, 201)
+
+
+def _before(entry: Entry, filters: Filters) -> bool:
+    """Tell whether an image was made before the filter `until`, if that is given."""
+    moments = [parse_until(text, time.time()) for text in filters.values("until")]
+    return all(instant(entry.image.created) < moment for moment in moments)
 
 
 def _like(name: str, pattern: str) -> bool:

@@ -52,6 +52,9 @@ def read_archive(file: BinaryIO, content: ContentStore) -> list[Loaded]:
             return _Reader(content).read(tar)
     except (tarfile.TarError, EOFError) as error:
         raise InvalidError(f"the archive cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        # Documents of strangers: whatever shape they have instead of the one they should have.
+        raise InvalidError(f"a document of the archive has the wrong shape: {error!r}") from error
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class ImageStore:
         self.index = ImageIndex(root / "images.json", self.content)
         self._on_event = on_event or (lambda action, actor, attributes: None)
         self._changing = asyncio.Lock()
+        self._saving: Counter[str] = Counter()
 
     def find(self, text: str) -> Entry:
         """Return the image of a name, an id or a prefix; NotFoundError as Docker's."""
@@ -185,9 +187,14 @@ class ImageStore:
             names += [name for name in _names_meant(text, entry) if name not in names]
         for entry, _ in wanted.values():
             self.event("save", entry.image.id, entry)
-        pieces = write_archive(list(wanted.values()), self.content)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
+        kept = {blob for entry, _ in wanted.values() for blob in (*entry.blobs, entry.image.id)}
+        self._saving.update(kept)
+        try:
+            pieces = write_archive(list(wanted.values()), self.content)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+        finally:
+            self._saving.subtract(kept)
 
     async def tag(self, source: str, repository: str, tag: str) -> None:
         """Give an image a further name."""
@@ -209,8 +216,10 @@ class ImageStore:
         """
         entry = self.find(text)
         id_ = entry.image.id
-        by_id = id_.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
-        names = [*entry.tags, *entry.digests] if by_id else _names_meant(text, entry)
+        # A name may look like the beginning of an id: what is a name is never taken for one.
+        meant = _names_meant(text, entry)
+        by_id = not meant
+        names = meant or [*entry.tags, *entry.digests]
         holders = list(users(id_))
         if by_id:
             self._check_by_id(entry, holders, force)
@@ -280,7 +289,8 @@ class ImageStore:
 
     def _collect(self) -> int:
         """Remove the blobs and layers that no image has."""
-        blobs, chains = set(), set()
+        blobs = {blob for blob, users in self._saving.items() if users > 0}
+        chains: set[str] = set()
         for entry in self.index.entries():
             blobs |= {entry.image.id, *entry.blobs}
             chains |= set(chain_ids(entry.image.diff_ids))

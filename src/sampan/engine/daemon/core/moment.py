@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sampan.base.errors import InvalidError
+from sampan.base.units import parse_duration_s
 
-__all__ = ["parse_moment"]
+__all__ = ["parse_moment", "parse_until"]
 
 
 def parse_moment(text: str) -> float | None:
@@ -22,3 +23,15 @@ def parse_moment(text: str) -> float | None:
     except ValueError:
         raise InvalidError(f"invalid value for a time: {text!r}") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def parse_until(text: str, now: float) -> float:
+    """Return seconds since 1970 of a moment or of a duration before `now`, such as `24h`."""
+    try:
+        moment = parse_moment(text)
+    except InvalidError:
+        try:
+            return now - parse_duration_s(text)
+        except ValueError:
+            raise InvalidError(f"invalid value for a time: {text!r}") from None
+    return now if moment is None else moment

@@ -24,6 +24,7 @@ from sampan.engine.daemon.core.config import (
     merge_image,
 )
 from sampan.engine.daemon.core.filters import Filters
+from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.core.names import random_name
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.views import inspection, instant, summary
@@ -487,13 +488,20 @@ class Engine:
         container.save()
         self.publish(container, "rename", {"oldName": f"/{old}"})
 
+    def _prunable(self, container: Container, filters: Filters) -> bool:
+        labels, created = container.record.labels, instant(container.record.created)
+        if filters.has("label!") and filters.labels(labels, "label!"):
+            return False
+        moments = [parse_until(text, time.time()) for text in filters.values("until")]
+        return filters.labels(labels) and all(created < moment for moment in moments)
+
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Remove every container that does not run; returns which, and the bytes freed."""
         filters.check(("label", "label!", "until"))
         gone, freed = [], 0
         for container in self.registry:
             if container.record.state.status in ("created", "exited", "dead"):
-                if filters.labels(container.record.labels):
+                if self._prunable(container, filters):
                     freed += self.images.snapshots.usage(container.id).size_bytes
                     await self.remove(container)
                     gone.append(container.id)
