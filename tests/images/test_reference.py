@@ -6,7 +6,7 @@ import pytest
 
 from sampan.base.errors import InvalidError
 from sampan.images.core.image import chain_ids, parse_image
-from sampan.images.core.reference import parse_reference
+from sampan.images.core.reference import parse_reference, tag_name
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -55,3 +55,10 @@ def test_chain_ids_depend_on_all_layers_below() -> None:
 def test_what_is_no_configuration(raw: bytes) -> None:
     with pytest.raises(InvalidError):
         parse_image(raw)
+
+
+def test_a_tag_to_give_is_never_a_digest() -> None:
+    assert tag_name("box") == "docker.io/library/box:latest"
+    assert tag_name("example.com/box:v1") == "example.com/box:v1"
+    with pytest.raises(InvalidError, match="digest reference"):
+        tag_name(f"box@{DIGEST}")

@@ -15,7 +15,7 @@ from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.core.views import instant
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.image import chain_ids
-from sampan.images.core.reference import parse_reference
+from sampan.images.core.reference import parse_reference, tag_name
 from sampan.images.shell.index import Entry
 from sampan.loop.rest import Response
 
@@ -150,11 +150,7 @@ class ImageRoutes:
         )
 
     async def _import(self, call: Call) -> Response:
-        name = None
-        if call.text("repo"):
-            given = call.text("repo") + (f":{call.text('tag')}" if call.text("tag") else "")
-            reference = parse_reference(given).tagged()
-            name = f"{reference.name}:{reference.tag}"
+        name = _wanted_name(call)
         config = _changes(call.request.query.get("changes") or [])
         os_name, _, machine = call.text("platform").partition("/")
         platform = (os_name or "linux", machine.partition("/")[0] or self._engine.architecture)
@@ -222,11 +218,7 @@ class ImageRoutes:
         record = container.record
         config = {**record.config, **await call.body()}
         config |= _changes(call.request.query.get("changes") or [])
-        name = None
-        if call.text("repo"):
-            given = call.text("repo") + (f":{call.text('tag')}" if call.text("tag") else "")
-            reference = parse_reference(given).tagged()
-            name = f"{reference.name}:{reference.tag}"
+        name = _wanted_name(call)
         parent = self._images.find(record.image_id)
         pause = call.flag("pause", True) and record.state.status == "running"
         if pause:
@@ -245,6 +237,14 @@ class ImageRoutes:
             if pause:
                 await self._engine.lifecycle.unpause(container)
         return json_response({"Id": entry.image.id}, 201)
+
+
+def _wanted_name(call: Call) -> str | None:
+    """Return the full name that `repo` and `tag` ask for, None without them."""
+    repository, tag = call.text("repo"), call.text("tag")
+    if not repository:
+        return None
+    return tag_name(f"{repository}:{tag}" if tag else repository)
 
 
 def _before(entry: Entry, filters: Filters) -> bool:

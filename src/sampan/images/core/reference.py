@@ -8,7 +8,7 @@ from typing import Final
 
 from sampan.base.errors import InvalidError
 
-__all__ = ["Reference", "is_digest", "parse_reference"]
+__all__ = ["Reference", "is_digest", "parse_reference", "tag_name"]
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TAG: Final = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
@@ -48,6 +48,14 @@ class Reference:
         tag = f":{self.tag}" if self.tag else ""
         return self.familiar_name + tag + (f"@{self.digest}" if self.digest else "")
 
+    @property
+    def key(self) -> str:
+        """The full name with its digest, or else with its tag: what an index knows it by."""
+        reference = self.tagged()
+        if reference.digest:
+            return f"{reference.name}@{reference.digest}"
+        return f"{reference.name}:{reference.tag}"
+
     def tagged(self) -> Reference:
         """The same with the tag `latest` when it has neither tag nor digest."""
         if self.tag or self.digest:
@@ -58,6 +66,14 @@ class Reference:
 def is_digest(text: str) -> bool:
     """Tell whether it is `sha256:` or `sha512:` and the right number of hex digits."""
     return _DIGEST.fullmatch(text) is not None
+
+
+def tag_name(text: str) -> str:
+    """Return the full name of a tag to give, `latest` by default; a digest cannot be given."""
+    reference = parse_reference(text)
+    if reference.digest:
+        raise InvalidError("refusing to create a tag with a digest reference")
+    return reference.key
 
 
 def parse_reference(text: str) -> Reference:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 
 from sampan.base.errors import InvalidError, LimitError
 from sampan.images.core.image import Image, parse_image
-from sampan.images.core.reference import parse_reference
+from sampan.images.core.reference import tag_name
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.index import Entry
 from sampan.images.shell.layers import open_layer
@@ -109,7 +109,7 @@ class _Reader:
         for one in manifest:
             image = parse_image(self._content.read(self._digest(one["Config"]), _JSON_BYTES))
             blobs = tuple(self._digest(name) for name in one.get("Layers") or ())
-            names = tuple(_full_name(name) for name in one.get("RepoTags") or ())
+            names = tuple(tag_name(name) for name in one.get("RepoTags") or ())
             loaded.append(self._checked(image, blobs, names))
         return loaded
 
@@ -118,7 +118,7 @@ class _Reader:
         for descriptor in self._json(self._digest("index.json")).get("manifests", ()):
             notes = descriptor.get("annotations") or {}
             name = notes.get(_NAME) or notes.get(_REF) or ""
-            names = (_full_name(name),) if "/" in name or ":" in name else ()
+            names = (tag_name(name),) if "/" in name or ":" in name else ()
             loaded += self._manifest(descriptor, names)
         return loaded
 
@@ -151,11 +151,6 @@ class _Reader:
         for blob in blobs:
             self._content.size(blob)
         return Loaded(image, blobs, names)
-
-
-def _full_name(name: str) -> str:
-    reference = parse_reference(name).tagged()
-    return f"{reference.name}:{reference.tag}"
 
 
 def write_archive(

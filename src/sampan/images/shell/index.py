@@ -117,16 +117,14 @@ class ImageIndex:
             return self._entries["sha256:" + bare]
         missing = NotFoundError(f"No such image: {text}")
         try:
-            reference = parse_reference(text).tagged()
+            reference = parse_reference(text)
         except InvalidError:
             reference = None
         if reference is not None:
-            tag = f":{reference.tag}" if reference.tag and not reference.digest else ""
-            at = f"@{reference.digest}" if reference.digest else ""
-            id_ = self._names.get(reference.name + tag + at)
+            id_ = self._names.get(reference.key)
             if id_ is not None:
                 return self._entries[id_]
-            if reference.tag is not None and ":" not in text.rpartition("/")[2]:
+            if not reference.digest and ":" not in text.rpartition("/")[2]:
                 missing = NotFoundError(f"No such image: {text}:latest")
         if bare and all(letter in "0123456789abcdef" for letter in bare):
             prefix = "sha256:" + bare

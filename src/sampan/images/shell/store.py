@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 
 from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.images.core.image import Image, chain_ids, parse_image
-from sampan.images.core.reference import parse_reference
+from sampan.images.core.reference import parse_reference, tag_name
 from sampan.images.shell.archives import read_archive, write_archive
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.index import Entry, ImageIndex
@@ -199,13 +199,11 @@ class ImageStore:
     async def tag(self, source: str, repository: str, tag: str) -> None:
         """Give an image a further name."""
         entry = self.find(source)
-        reference = parse_reference(f"{repository}:{tag}" if tag else repository).tagged()
-        if reference.digest:
-            raise InvalidError("refusing to create a tag with a digest reference")
+        name = tag_name(f"{repository}:{tag}" if tag else repository)
         async with self._changing:
-            self.index.name(entry, f"{reference.name}:{reference.tag}")
+            self.index.name(entry, name)
             self.index.save()
-        self.event("tag", entry.image.id, entry, reference.familiar)
+        self.event("tag", entry.image.id, entry, parse_reference(name).familiar)
 
     async def remove(
         self, text: str, users: Callable[[str], Sequence[str]], *, force: bool
@@ -312,11 +310,9 @@ class ImageStore:
 def _names_meant(text: str, entry: Entry) -> list[str]:
     """Return the full names that a text means: none for an id."""
     try:
-        reference = parse_reference(text).tagged()
+        full = parse_reference(text).key
     except InvalidError:
         return []
-    full = f"{reference.name}@{reference.digest}" if reference.digest else ""
-    full = full or f"{reference.name}:{reference.tag}"
     return [full] if full in entry.tags or full in entry.digests else []
 
 
