@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 
 import h11
 
-from sampan.loop.http_response import NO_CONTENT, close_body, http_date
+from sampan.loop.http_response import NO_CONTENT, REASONS, close_body, http_date
 from sampan.loop.rpc_stats import RpcStats
 from sampan.loop.server_limits import ServerLimits
 from sampan.wire.grpc.service import HttpHandler, HttpRequest, HttpResponse, Peer
@@ -19,7 +18,6 @@ __all__ = ["Http1Server"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEADER_BYTES = 64 * 1024
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Http1Server:
@@ -139,7 +137,7 @@ class Http1Server:
         headers.append((b"date", http_date(time.time()).encode()))
         if self._ending:
             headers.append((b"connection", b"close"))
-        reason = _REASONS.get(response.status, b"")
+        reason = REASONS.get(response.status, b"")
         self._write(h11.Response(status_code=response.status, headers=headers, reason=reason))
         if isinstance(body, bytes):
             if body and not head:
@@ -197,7 +195,7 @@ class Http1Server:
         """Answer a request that cannot be read, and close."""
         if self._core.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [(b"content-length", b"0"), (b"connection", b"close")]
-            reason = _REASONS.get(status, b"")
+            reason = REASONS.get(status, b"")
             self._write(h11.Response(status_code=status, headers=headers, reason=reason))
             self._write(h11.EndOfMessage())
         self._transport.close()

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Final
 
-__all__ = ["NO_CONTENT", "close_body", "http_date"]
+__all__ = ["NO_CONTENT", "REASONS", "close_body", "http_date"]
+
+REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+"""The phrase of each status."""
 
 NO_CONTENT = frozenset({204, 304})
 """Statuses that have no body, and of which no content-length is said (RFC 9110, 8.6)."""

@@ -13,14 +13,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import parse_qs, unquote
 
 import h11
 
 from sampan.base.errors import LimitError
-from sampan.loop.http_response import NO_CONTENT, close_body, http_date
+from sampan.loop.http_response import NO_CONTENT, REASONS, close_body, http_date
 from sampan.loop.raw_stream import RawStream
 
 __all__ = ["Handler", "Request", "Response", "RestConnection"]
@@ -35,7 +34,6 @@ _REST_BYTES: Final = 256 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 256 << 20
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +350,7 @@ class RestConnection(asyncio.Protocol):
         headers.append((b"Date", http_date(time.time()).encode()))
         if self._closing:
             headers.append((b"Connection", b"close"))
-        reason = _REASONS.get(response.status, b"")
+        reason = REASONS.get(response.status, b"")
         event = h11.Response(status_code=response.status, headers=headers, reason=reason)
         return self._core.send(event) or b""
 
@@ -417,7 +415,7 @@ class RestConnection(asyncio.Protocol):
     async def _refuse(self, status: int) -> None:
         """Answer a request that cannot be read."""
         if self._core.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            reason = _REASONS.get(status, b"Bad Request").decode()
+            reason = REASONS.get(status, b"Bad Request").decode()
             head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n"
             body = f"{status} {reason}"
             rest = f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"

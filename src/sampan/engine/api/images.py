@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, NotFoundError, UnsupportedError
+from sampan.base.moment import instant
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_until
-from sampan.engine.daemon.core.views import instant
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.image import chain_ids
 from sampan.images.core.reference import parse_reference, tag_name

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sampan import __version__
 from sampan.base.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
+from sampan.base.moment import instant
 from sampan.engine.api.routing import (
     API_VERSION,
     MINIMUM_VERSION,
@@ -19,7 +20,6 @@ from sampan.engine.api.routing import (
 )
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_moment
-from sampan.engine.daemon.core.views import instant
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.engine.daemon.shell.lifecycle import now_text
 from sampan.engine.runtime.shell.cgroups import layout

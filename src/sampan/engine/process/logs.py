@@ -8,10 +8,11 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from sampan.base.moment import instant
 
 __all__ = ["LogEntry", "LogQuery", "read_logs"]
 
@@ -31,9 +32,7 @@ class LogEntry:
     @property
     def moment(self) -> float:
         """Its time as seconds since 1970."""
-        head, _, fraction = self.time.removesuffix("Z").partition(".")
-        whole = datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp()
-        return whole + float("0." + (fraction or "0"))
+        return instant(self.time)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+from sampan.base.moment import instant
 from sampan.engine.daemon.core.record import ContainerRecord
 
-__all__ = ["inspection", "instant", "status_text", "summary", "time_ago"]
-
-
-def instant(text: str) -> float:
-    """Return the seconds since 1970 of RFC 3339 with up to nine digits of a second."""
-    head, _, fraction = text.removesuffix("Z").partition(".")
-    try:
-        moment = datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return 0.0
-    return moment + float(f"0.{fraction}" if fraction.isdigit() else 0)
+__all__ = ["inspection", "status_text", "summary", "time_ago"]
 
 
 def time_ago(seconds: float) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sampan.base.errors import ConflictError, InvalidError, NotFoundError, SampanError
+from sampan.base.moment import instant
 from sampan.engine.daemon.core.config import (
     check_name,
     fill_config,
@@ -27,7 +28,7 @@ from sampan.engine.daemon.core.filters import Filters
 from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.core.names import random_name
 from sampan.engine.daemon.core.record import ContainerRecord
-from sampan.engine.daemon.core.views import inspection, instant, summary
+from sampan.engine.daemon.core.views import inspection, summary
 from sampan.engine.daemon.shell.archive import Archives
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.events import EventBus

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sampan.base.errors import ConflictError, InvalidError, SampanError
+from sampan.base.moment import instant
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.translate import Surroundings, specification
-from sampan.engine.daemon.core.views import instant
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.process.shim import ExitRecord, ShimHandle
 from sampan.engine.process.zygote import ContainerLaunch, Zygote
