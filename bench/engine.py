@@ -1,4 +1,4 @@
-"""Measure `sampan dockerd` beside a real dockerd, and `sampan runc` beside runc and crun.
+"""Measure `sampan dockerd` beside a real dockerd; runc and crun are timed for comparison.
 
 Everything runs in a network namespace of its own. Prints a table and writes it into
 docs/benchmarks.md. `--only NAME` picks measurements.
@@ -21,11 +21,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from bench.engine_peers import Engine, RunningEngine, image_archive, own_network, rootfs_tar
+from bench.engine_peers import Engine, RunningEngine, own_network
 from bench.peers import installed
-from bench.report import MIB, Metric, Results, machine, write_section
+from bench.report import MIB, Metric, Results, machine, spread, write_section
+from tests.busybox import docker_archive, root_tar
 
 IMAGE: Final = "bench:latest"
+BUSYBOX: Final = Path("/bin/busybox")
 
 METRICS: Final = {
     "run_none": Metric("`docker run --rm --network none`, CLI included", "ms", 60, False, True),
@@ -84,7 +86,7 @@ def run_round(
     try:
         for peer in peers:
             running.append(peer.start(place / peer.name))
-            running[-1].load(image_archive("bench", ["latest"]))
+            running[-1].load(docker_archive(root_tar(BUSYBOX), "bench", ["latest"]))
         if "memory" in names:
             for server in running:
                 results.add("memory", server.engine.name, figure("memory", server, 1))
@@ -94,7 +96,7 @@ def run_round(
             for server in running:
                 if name == "cycle_500":
                     tags = [f"v{number}" for number in range(500)]
-                    server.load(image_archive("many", tags, labels=True))
+                    server.load(docker_archive(root_tar(BUSYBOX), "many", tags, different=True))
                 results.add(name, server.engine.name, figure(name, server, count))
     finally:
         for server in running:
@@ -105,7 +107,7 @@ def bundle(place: Path) -> Path:
     """An OCI bundle: a busybox root and runc's own default specification running `true`."""
     root = place / "rootfs"
     root.mkdir(parents=True)
-    with tarfile.open(fileobj=BytesIO(rootfs_tar())) as tar:
+    with tarfile.open(fileobj=BytesIO(root_tar(BUSYBOX))) as tar:
         tar.extractall(root, filter="tar")
     subprocess.run(["runc", "spec"], cwd=place, check=True)
     path = place / "config.json"
@@ -148,8 +150,6 @@ def runtimes(place: Path, rounds: int, count: int) -> dict[str, list[float] | st
 
 
 def runtime_table(took: dict[str, list[float] | str]) -> str:
-    from bench.report import spread
-
     rows = ["| `run` of a bundle with a static true | ms |", "| --- | --- |"]
     for name, figures in took.items():
         rows.append(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import http.client
-import io
 import json
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +24,9 @@ __all__ = [
     "ApiError",
     "Engine",
     "RunningEngine",
-    "image_archive",
     "own_network",
-    "rootfs_tar",
 ]
 
-BUSYBOX = Path("/bin/busybox")
 CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
 MS_REC, MS_PRIVATE, MNT_DETACH = 1 << 14, 1 << 18, 2
 BRIDGES = {"docker": "10.213.0.1/24", "sampan": "10.214.0.1/24"}
@@ -265,71 +259,6 @@ def pss_bytes(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def rootfs_tar(extra: Mapping[str, bytes] | None = None) -> bytes:
-    """A root file system with a static busybox and its links, as a tar."""
-    applets = subprocess.run(
-        [str(BUSYBOX), "--list"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for folder in ("bin", "etc", "proc", "sys", "dev", "tmp", "root"):
-            member = tarfile.TarInfo(folder)
-            member.type, member.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(member)
-        files = {
-            "bin/busybox": BUSYBOX.read_bytes(),
-            "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
-            "etc/group": b"root:x:0:\n",
-            **(extra or {}),
-        }
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o755 if name.startswith("bin/") else 0o644
-            tar.addfile(member, io.BytesIO(data))
-        for applet in applets:
-            member = tarfile.TarInfo(f"bin/{applet}")
-            member.type, member.linkname = tarfile.SYMTYPE, "busybox"
-            if applet != "busybox":
-                tar.addfile(member)
-    return buffer.getvalue()
-
-
-def image_archive(repository: str, tags: Sequence[str], labels: bool = False) -> bytes:
-    """A docker archive of one busybox layer with an image for every tag."""
-    layer = rootfs_tar()
-    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
-    files: dict[str, bytes] = {"layer.tar": layer}
-    manifest = []
-    for tag in tags:
-        config = json.dumps(
-            {
-                "architecture": "amd64",
-                "os": "linux",
-                "created": "2026-01-01T00:00:00Z",
-                "config": {
-                    "Env": ["PATH=/bin"],
-                    "Cmd": ["sh"],
-                    **({"Labels": {"tag": tag}} if labels else {}),
-                },
-                "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-                "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "busybox"}],
-            }
-        ).encode()
-        name = hashlib.sha256(config).hexdigest() + ".json"
-        files[name] = config
-        manifest.append(
-            {"Config": name, "RepoTags": [f"{repository}:{tag}"], "Layers": ["layer.tar"]}
-        )
-    files["manifest.json"] = json.dumps(manifest).encode()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def own_network() -> None:

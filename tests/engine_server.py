@@ -2,81 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tests.busybox import docker_archive, root_tar
 from tests.real import require
 
 __all__ = ["EngineServer", "busybox_archive", "busybox_root"]
 
-IMAGE = "busybox:latest"
-APPLETS = (
-    "cat chmod echo env false grep hostname id kill ls mkdir mount ps rm sh sleep stty sync tail "
-    "test touch true tty umount unshare wc yes dd head ping"
-).split()
-
 
 def busybox_root() -> bytes:
-    """A root file system with a static busybox, as a tar."""
-    busybox = require("busybox").read_bytes()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for folder in ("bin", "etc", "tmp", "data"):
-            member = tarfile.TarInfo(folder)
-            member.type, member.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
-            tar.addfile(member)
-        files = {
-            "bin/busybox": busybox,
-            "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1001::/home/bob:/bin/sh\n",
-            "etc/group": b"root:x:0:\nstaff:x:50:bob\nbob:x:1001:\n",
-            "data/seed": b"from the image\n",
-        }
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o755 if name.startswith("bin/") else 0o644
-            tar.addfile(member, io.BytesIO(data))
-        for applet in APPLETS:
-            member = tarfile.TarInfo(f"bin/{applet}")
-            member.type, member.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(member)
-    return buffer.getvalue()
+    """A root file system with the machine's static busybox, as a tar."""
+    return root_tar(require("busybox"))
 
 
-def busybox_archive(labels: Mapping[str, str] | None = None) -> bytes:
+def busybox_archive() -> bytes:
     """A docker archive of `busybox:latest`."""
-    layer = busybox_root()
-    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "created": "2026-01-01T00:00:00Z",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Labels": dict(labels or {})},
-            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "busybox"}],
-        }
-    ).encode()
-    name = hashlib.sha256(config).hexdigest() + ".json"
-    manifest = [{"Config": name, "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
-    files = {"layer.tar": layer, name: config, "manifest.json": json.dumps(manifest).encode()}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, data in files.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+    return docker_archive(busybox_root(), "busybox", ["latest"])
 
 
 @dataclass(slots=True)

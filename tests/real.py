@@ -26,14 +26,7 @@ SOURCE = {
     "h2spec": "built by .ci/tools.sh",
     "h2load": "Debian package nghttp2-client",
     "docker": "Debian package docker-cli, or Docker's own",
-    "dockerd": "Debian package docker.io",
-    "runc": "Debian package runc",
-    "crun": "Debian package crun",
     "busybox": "Debian package busybox-static",
-    "skopeo": "Debian package skopeo",
-    "docker-registry": "Debian package docker-registry",
-    "debootstrap": "Debian package debootstrap",
-    "nft": "Debian package nftables",
 }
 
 

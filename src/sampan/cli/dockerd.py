@@ -120,8 +120,6 @@ async def _serve(args: argparse.Namespace, sockets: Sequence[Path]) -> None:
     options = EngineOptions(
         data_root=args.data_root.absolute(),
         exec_root=args.exec_root.absolute(),
-        bridge_address=args.bip,
-        mtu=args.mtu,
         live_restore=args.live_restore,
         shutdown_timeout_s=args.shutdown_timeout,
     )

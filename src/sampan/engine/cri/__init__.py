@@ -1,1 +1,1 @@
-"""The Kubernetes Container Runtime Interface."""
+"""The Kubernetes Container Runtime Interface: its messages and streams; not served yet."""

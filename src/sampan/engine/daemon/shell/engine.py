@@ -57,13 +57,10 @@ _LIST_FILTERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Where everything is, and how containers reach the world."""
+    """Where everything is, and what becomes of containers when the engine ends."""
 
     data_root: Path
     exec_root: Path
-    bridge_address: str = ""
-    bridge_name: str = ""
-    mtu: int = 1500
     live_restore: bool = False
     shutdown_timeout_s: int = 15
 
