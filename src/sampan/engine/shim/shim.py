@@ -160,14 +160,17 @@ class _Shim:
         seccomp = self._spec.linux.seccomp
         program = compile_filter(seccomp) if seccomp else None
         init = reaper.hold if process.pause else reaper.reap if process.init else None
-        placement = launch.Placement(self._cgroups.add, views=self._cgroups.views())
+        with self._cgroups.entrance() as way:
+            placement = launch.Placement(way.enter, way.unified_fd, self._cgroups.views())
 
-        def start(stdio: launch.Stdio) -> launch.Launched:
-            launched = launch.create(made, stdio, placement=placement, seccomp=program, init=init)
-            self._pidfd = os.dup(launched.pidfd)
-            return launched
+            def start(stdio: launch.Stdio) -> launch.Launched:
+                launched = launch.create(
+                    made, stdio, placement=placement, seccomp=program, init=init
+                )
+                self._pidfd = os.dup(launched.pidfd)
+                return launched
 
-        self.session.start(start)
+            self.session.start(start)
 
     def _start_failed(self, error: Exception) -> None:
         code = error.exit_code if isinstance(error, launch.LaunchError) else 128
@@ -297,19 +300,19 @@ class _Shim:
         program = compile_filter(seccomp) if seccomp else None
         cgroups = self._cgroups
         assert cgroups is not None
-        placement = launch.Placement(cgroups.add)
         self._execs[exec_id] = session
         try:
-            session.start(
-                lambda stdio: launch.join(
-                    self._pidfd,
-                    process,
-                    stdio,
-                    namespaces=flags,
-                    placement=placement,
-                    seccomp=program,
+            with cgroups.entrance() as way:
+                session.start(
+                    lambda stdio: launch.join(
+                        self._pidfd,
+                        process,
+                        stdio,
+                        namespaces=flags,
+                        placement=launch.Placement(way.enter, way.unified_fd),
+                        seccomp=program,
+                    )
                 )
-            )
         except BaseException:
             del self._execs[exec_id]
             session.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from sampan.base.errors import SampanError
 from sampan.engine.runtime.core.cgroup import Write, writes_v1, writes_v2
 
-__all__ = ["Cgroups", "Layout", "layout"]
+__all__ = ["Cgroups", "Entrance", "Layout", "layout"]
 
 _ROOT: Final = "/sys/fs/cgroup"
 _SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
@@ -50,6 +51,29 @@ def layout() -> Layout:
                     elif word not in ("rw", "ro", "xattr", "clone_children") and "=" not in word:
                         v1.setdefault(word, path)
     return Layout(v1, unified)
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """The way into a container's cgroups for a process that is about to be cloned.
+
+    Moving a process from outside waits for every fork on the machine (a grace period of several
+    milliseconds). So a child is cloned into the version 2 cgroup, and moves its one thread into
+    those of version 1 by itself, through files that the parent has opened with its own rights.
+    """
+
+    task_fds: tuple[int, ...]
+    unified_fd: int
+
+    def enter(self) -> None:
+        """Move the calling thread, the only one of its process, into the version 1 cgroups."""
+        for fd in self.task_fds:
+            os.write(fd, b"0")
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for fd in (*self.task_fds, *([self.unified_fd] if self.unified_fd >= 0 else ())):
+            os.close(fd)
 
 
 class Cgroups:
@@ -144,10 +168,20 @@ class Cgroups:
         except (OSError, ValueError):
             return False
 
-    def add(self, pid: int) -> None:
-        """Move a process into all of the cgroups."""
-        for place in self._directories():
-            _write(f"{place}/cgroup.procs", str(pid))
+    @contextmanager
+    def entrance(self) -> Iterator[Entrance]:
+        """Open the way in for a child; to be closed when it has been cloned."""
+        tasks: list[int] = []
+        unified = -1
+        try:
+            for place in dict.fromkeys(self._places.values()):
+                fd = os.open(f"{place}/tasks", os.O_WRONLY | os.O_CLOEXEC)
+                tasks.append(fd)
+            if self._unified is not None:
+                unified = os.open(self._unified, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            yield Entrance(tuple(tasks), unified)
+        finally:
+            Entrance(tuple(tasks), unified).close()
 
     def _directories(self) -> list[str]:
         places = dict.fromkeys(self._places.values())

@@ -61,11 +61,12 @@ class Stdio:
 class Placement:
     """Where the process goes before it does anything.
 
-    `enter` is called by the parent with the child's pid; `cgroup_fd` starts it in a version 2
-    cgroup; `views` are the container's cgroups by mount point, for mounts of cgroups.
+    `enter` is called by the child, single-threaded, in the parent's namespaces but for new ones;
+    `cgroup_fd` starts it in a version 2 cgroup; `views` are the container's cgroups by mount
+    point, for mounts of cgroups.
     """
 
-    enter: Callable[[int], None] | None = None
+    enter: Callable[[], None] | None = None
     cgroup_fd: int = -1
     views: dict[str, str] | None = None
 
@@ -141,8 +142,6 @@ def create(
     try:
         if plan.clone_flags & CLONE_FLAGS["user"]:
             idmap.write(pid, plan.uid_maps, plan.gid_maps)
-        if placement.enter is not None:
-            placement.enter(pid)
         ours.send(_PREPARED)
         return Launched(pid, pidfd, ours, _await_ready(ours))
     except BaseException:
@@ -173,7 +172,7 @@ def join(
     try:
         if namespaces & CLONE_FLAGS["pid"]:
             syscalls.setns(target_pidfd, CLONE_FLAGS["pid"])
-        pid, pidfd = syscalls.clone3(0)
+        pid, pidfd = syscalls.clone3(0, cgroup_fd=placement.cgroup_fd)
         if pid == 0:
             ours.close()
             child.run(theirs)
@@ -184,8 +183,6 @@ def join(
         os.close(own)
     theirs.close()
     try:
-        if placement.enter is not None:
-            placement.enter(pid)
         ours.send(_PREPARED)
         return Launched(pid, pidfd, ours, _await_ready(ours))
     except BaseException:
@@ -286,6 +283,9 @@ class _Child:
 
     def _run(self) -> None:
         process, plan = self._process, self._plan
+        if self._placement.enter is not None:
+            self._step = "enter the cgroups"
+            self._placement.enter()
         os.setsid()
         if process.oom_score_adj is not None:
             self._step = "oom_score_adj"
