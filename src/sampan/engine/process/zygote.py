@@ -80,8 +80,8 @@ class Zygote:
         launch.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = launch.directory / LAUNCH_FILE
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as file:
-            json.dump(request, file)
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            file.write(json.dumps(request).encode())
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = [theirs.fileno(), *(sock.fileno() for sock, _ in launch.attachments)]
         try:

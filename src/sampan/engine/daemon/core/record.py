@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError
@@ -61,8 +61,10 @@ class ContainerRecord:
         return found
 
     def document(self) -> dict[str, Any]:
-        """Return what is kept on disk."""
-        return asdict(self)
+        """Return what is kept on disk: a view, for encoding at once."""
+        state = {one.name: getattr(self.state, one.name) for one in fields(State)}
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**found, "state": state}
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> ContainerRecord:

@@ -59,14 +59,15 @@ class Container:
         return self.directory / f"{self.id}-json.log"
 
     def save(self) -> None:
-        """Put the record on disk: beside, then renamed. It survives the engine's end, and a crash
-        of the machine leaves the old record or the new one.
+        """Put the record on disk: beside, flushed, then renamed. A crash of the engine or of the
+        machine leaves the old record or the new one.
         """
         path = self.directory / "container.json"
         temporary = path.with_suffix(".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as file:
-            json.dump(self.record.document(), file)
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            file.write(json.dumps(self.record.document()).encode())
+            os.fdatasync(fd)
         os.replace(temporary, path)
 
     def attributes(self) -> dict[str, str]:
