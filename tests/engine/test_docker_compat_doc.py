@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.real import ROOT
 
-from sampan.cli.dockerd import parser
+from sampan.cli.dockerd.flags import FLAGS
 from sampan.engine.api.server import api_routes
 from sampan.engine.daemon.shell.engine import Engine, EngineOptions
 
@@ -29,10 +29,10 @@ def test_every_endpoint_is_listed(tmp_path: Path) -> None:
 
 
 def test_every_flag_is_listed() -> None:
-    flags = {
-        option
-        for action in parser()._actions
-        for option in action.option_strings
-        if option.startswith("--") and option != "--help"
-    }
-    assert set(re.findall(r"^\| `(--[a-z-]+)` \|", DOCUMENT, re.M)) == flags
+    """A flag that the parser refuses is listed as not there yet, and only such a one."""
+    listed = dict(
+        re.findall(r"^\| `--([a-z0-9-]+)` \| (supported|partly|not yet) \|", DOCUMENT, re.M)
+    )
+    assert set(listed) == {flag.name for flag in FLAGS}
+    later = {flag.name for flag in FLAGS if flag.later}
+    assert {name for name, status in listed.items() if status == "not yet"} == later

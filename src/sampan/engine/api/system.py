@@ -48,7 +48,6 @@ class SystemRoutes:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._id = os.urandom(16).hex()
         self._since = now_text()
 
     def routes(self) -> Sequence[Route]:
@@ -135,7 +134,7 @@ class SystemRoutes:
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return json_response(
             {
-                "ID": self._id,
+                "ID": engine.id,
                 "Containers": len(states),
                 "ContainersRunning": running,
                 "ContainersPaused": paused,
@@ -179,7 +178,8 @@ class SystemRoutes:
                 "MemTotal": pages,
                 "DockerRootDir": str(engine.options.data_root),
                 "Name": uname.nodename,
-                "Labels": [],
+                "Labels": list(engine.options.labels),
+                "Debug": engine.options.debug,
                 "ExperimentalBuild": False,
                 "ServerVersion": __version__,
                 "Runtimes": {"runc": {"path": "sampan"}},

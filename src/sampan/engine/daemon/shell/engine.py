@@ -11,8 +11,8 @@ import secrets
 import shutil
 import stat
 import time
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from sampan.engine.daemon.core.config import (
 from sampan.engine.daemon.core.filters import Filters
 from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.core.names import random_name
+from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.views import inspection, summary
 from sampan.engine.daemon.shell.archive import Archives
@@ -55,16 +56,6 @@ _LIST_FILTERS: Final = (
 ).split()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """Where everything is, and what becomes of containers when the engine ends."""
-
-    data_root: Path
-    exec_root: Path
-    live_restore: bool = False
-    shutdown_timeout_s: int = 15
-
-
 class Engine:
     """Everything that the APIs offer. Lives on one event loop."""
 
@@ -74,6 +65,7 @@ class Engine:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._containers = options.data_root / "containers"
         self._containers.mkdir(mode=0o700, exist_ok=True)
+        self.id = _identity(options.data_root / "engine-id")
         self.architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(
             platform.machine(), platform.machine()
         )
@@ -100,6 +92,23 @@ class Engine:
         await engine.networking.open()
         await engine._restore()
         return engine
+
+    def reload(self, options: EngineOptions) -> None:
+        """Go on with other options; whoever needs one reads it at the moment of use."""
+        self.options = options
+        attributes = {
+            "debug": str(options.debug).lower(),
+            "labels": json.dumps(list(options.labels)),
+            "live-restore": str(options.live_restore).lower(),
+            "shutdown-timeout": str(options.shutdown_timeout_s),
+            "max-concurrent-downloads": str(options.registry.max_concurrent_downloads),
+            "max-concurrent-uploads": str(options.registry.max_concurrent_uploads),
+            "max-download-attempts": str(options.registry.max_download_attempts),
+            "registry-mirrors": json.dumps(list(options.registry.mirrors)),
+            "insecure-registries": json.dumps(list(options.registry.insecure)),
+            "name": platform.node(),
+        }
+        self.events.publish("daemon", "reload", self.id, attributes)
 
     async def close(self) -> None:
         """Stop: containers too, unless they are to live on."""
@@ -504,6 +513,16 @@ class Engine:
                     await self.remove(container)
                     gone.append(container.id)
         return gone, freed
+
+
+def _identity(path: Path) -> str:
+    """Return the engine's id, made once and kept with its data."""
+    try:
+        return str(uuid.UUID(path.read_text().strip()))
+    except (FileNotFoundError, ValueError):
+        made = str(uuid.uuid4())
+        path.write_text(made)
+        return made
 
 
 def _device(path: str, inside: str, access: str, *, strict: bool) -> list[dict[str, Any]]:
