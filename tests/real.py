@@ -27,6 +27,8 @@ SOURCE = {
     "h2load": "Debian package nghttp2-client",
     "docker": "Debian package docker-cli, or Docker's own",
     "busybox": "Debian package busybox-static",
+    "dockerd": "Debian package docker.io",
+    "runc": "Debian package runc",
 }
 
 

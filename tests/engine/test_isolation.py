@@ -27,7 +27,7 @@ def test_capabilities_follow_the_flags(engine: EngineServer) -> None:
     added = status(engine, "--cap-drop", "ALL", "--cap-add", "NET_ADMIN")
     assert added["CapEff"] == "0000000000001000"
     user = status(engine, "--user", "bob")
-    assert (user["CapEff"], user["Uid"].split()[0], user["Groups"]) == ("0" * 16, "1000", "50")
+    assert (user["CapEff"], user["Uid"].split()[0], user["Groups"]) == ("0" * 16, "1000", "50 1001")
     assert status(engine, "--security-opt", "no-new-privileges")["NoNewPrivs"] == "1"
     assert status(engine, "--security-opt", "seccomp=unconfined")["Seccomp"] == "0"
     assert status(engine, "--privileged")["Seccomp"] == "0"

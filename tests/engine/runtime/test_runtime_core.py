@@ -66,11 +66,11 @@ def test_an_unknown_capability_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        ("", Identity(0, 0, (), "/root")),
-        ("bob", Identity(1000, 1001, (50,), "/home/bob")),
-        ("1000", Identity(1000, 1001, (50,), "/home/bob")),
-        ("bob:staff", Identity(1000, 50, (), "/home/bob")),
-        ("4711:12", Identity(4711, 12, (), "/")),
+        ("", Identity(0, 0, (0,), "/root")),
+        ("bob", Identity(1000, 1001, (1001, 50), "/home/bob")),
+        ("1000", Identity(1000, 1001, (1001, 50), "/home/bob")),
+        ("bob:staff", Identity(1000, 50, (50,), "/home/bob")),
+        ("4711:12", Identity(4711, 12, (12,), "/")),
     ],
 )
 def test_users_by_name_and_number(wanted: str, expected: Identity) -> None:

@@ -61,7 +61,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "resources": _resources(record, around),
         "maskedPaths": host["MaskedPaths"],
         "readonlyPaths": host["ReadonlyPaths"],
-        "sysctl": dict(host["Sysctls"] or {}),
+        "sysctl": _sysctls(host),
         "devices": _devices(host, around),
     }
     if security.seccomp != "unconfined" and not privileged:
@@ -73,7 +73,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "hostname": record.config["Hostname"] if uts else "",
         "domainname": record.config["Domainname"] if uts else "",
         "process": process_of(record, capabilities, security.no_new_privileges),
-        "mounts": [*_base_mounts(host, around), *_file_mounts(around), *_own_mounts(record)],
+        "mounts": [*_base_mounts(host, around), *_file_mounts(host, around), *_own_mounts(record)],
         "linux": linux,
         "annotations": dict(host["Annotations"] or {}),
     }
@@ -90,7 +90,7 @@ def process_of(
         "env": environment(record, config["Tty"]),
         "cwd": config["WorkingDir"] or "/",
         "terminal": config["Tty"],
-        "user": {"username": config["User"], "x-groups": list(host["GroupAdd"] or ())},
+        "user": {"username": config["User"] or "0", "x-groups": list(host["GroupAdd"] or ())},
         "capabilities": {
             "bounding": list(capabilities),
             "effective": list(capabilities),
@@ -106,9 +106,6 @@ def process_of(
     }
     if config["Tty"] and size[0] and size[1]:
         process["consoleSize"] = {"height": size[0], "width": size[1]}
-    if config["User"] not in ("", "0", "root"):
-        process["capabilities"]["effective"] = []
-        process["capabilities"]["permitted"] = []
     return process
 
 
@@ -160,6 +157,19 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str,
     return found
 
 
+_UNPRIVILEGED_NETWORK: Final = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
+"""A network of the container's own has no ports and no pings that only root may use."""
+
+
+def _sysctls(host: Mapping[str, Any]) -> dict[str, str]:
+    mode = host["NetworkMode"]
+    own = mode != "host" and not mode.startswith("container:")
+    return {**(_UNPRIVILEGED_NETWORK if own else {}), **(host["Sysctls"] or {})}
+
+
 def _base_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
     safe = ["nosuid", "noexec", "nodev"]
     read_only = [] if host["Privileged"] else ["ro"]
@@ -192,10 +202,10 @@ def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> 
     }
 
 
-def _file_mounts(around: Surroundings) -> list[dict[str, Any]]:
+def _file_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+    words = ["rbind", "rprivate", *(["ro"] if host["ReadonlyRootfs"] else [])]
     return [
-        _mount(destination, "bind", source, ["rbind", "rprivate"])
-        for destination, source in around.files.items()
+        _mount(destination, "bind", source, words) for destination, source in around.files.items()
     ]
 
 

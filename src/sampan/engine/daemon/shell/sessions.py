@@ -145,7 +145,7 @@ class Sessions:
             "cwd": config.get("WorkingDir") or record.config["WorkingDir"] or "/",
             "terminal": tty,
             "user": {
-                "username": config.get("User") or record.config["User"],
+                "username": config.get("User") or record.config["User"] or "0",
                 "x-groups": list(host["GroupAdd"] or ()),
             },
             "capabilities": {"bounding": names, "effective": names, "permitted": names},

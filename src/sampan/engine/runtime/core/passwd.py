@@ -46,7 +46,8 @@ def resolve(wanted: str, extra: Sequence[str], passwd: str, group: str) -> Ident
         memberships = [_number(one[2]) for one in groups if found[0] in one[3].split(",")]
     memberships += [_group(name, groups) for name in extra]
     home = found[5] if found and found[5] else "/"
-    return Identity(uid, gid, tuple(dict.fromkeys(memberships)), home)
+    # The own group is listed too: a file that denies its group must not be open to who left it.
+    return Identity(uid, gid, tuple(dict.fromkeys([gid, *memberships])), home)
 
 
 def _group(name: str, groups: Iterable[list[str]]) -> int:

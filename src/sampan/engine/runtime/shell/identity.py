@@ -13,7 +13,14 @@ from sampan.engine.runtime.core.passwd import Identity, resolve
 from sampan.engine.runtime.core.spec import Process, Rlimit, User
 from sampan.engine.runtime.shell import inside, syscalls
 
-__all__ = ["CapabilityMasks", "apply_identity", "apply_limits", "drop_capabilities", "lookup_user"]
+__all__ = [
+    "NO_CAPABILITIES",
+    "CapabilityMasks",
+    "apply_identity",
+    "apply_limits",
+    "drop_capabilities",
+    "lookup_user",
+]
 
 _PR_CAPBSET_DROP, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 8, 38, 47
 _PR_SET_DUMPABLE: Final = 4
@@ -30,6 +37,9 @@ class CapabilityMasks:
     inheritable: int
     permitted: int
     ambient: int
+
+
+NO_CAPABILITIES: Final = CapabilityMasks(0, 0, 0, 0, 0)
 
 
 def lookup_user(root_fd: int, user: User) -> Identity:

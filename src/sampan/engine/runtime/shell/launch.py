@@ -346,15 +346,16 @@ class _Child:
         """Open a terminal of the container's own devpts and make it this session's."""
         self._step = "terminal"
         master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if os.fstat(master).st_rdev != os.makedev(5, 2):
+            raise InvalidError("/dev/ptmx: not the multiplexer of terminals")
         fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK
-        number = struct.unpack("i", fcntl.ioctl(master, 0x80045430, bytes(4)))[0]  # TIOCGPTN
-        path = f"/dev/pts/{number}"
-        slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        # By the master itself: what lies at the path of the other end may have been exchanged.
+        slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)  # TIOCGPTPEER
         size = self._process.console_size
         if size is not None:
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         if self.join_pidfd < 0:
-            _bind_console(path)
+            _bind_console(slave)
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         self._stdio = Stdio(slave, slave, slave)
         return master
@@ -376,7 +377,11 @@ class _Child:
         self._channel.detach()
         syscalls.close_range(3)
         self._step = "seccomp and capabilities"
-        identity.drop_capabilities(self._process, self._masks, self._seccomp, self._seccomp_flags)
+        masks = self._masks
+        if masks is not None and os.getuid() != 0:
+            masks = identity.NO_CAPABILITIES  # as execve would leave it; there is none here
+        identity.drop_capabilities(self._process, masks, self._seccomp, self._seccomp_flags)
+        syscalls.prctl(_PR_SET_DUMPABLE, 0)
 
     def _use_stdio(self) -> None:
         self._step = "stdio"
@@ -459,11 +464,11 @@ def _masks(process: Process) -> identity.CapabilityMasks | None:
     )
 
 
-def _bind_console(path: str) -> None:
+def _bind_console(slave: int) -> None:
     """Make /dev/console the terminal."""
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     target = inside.make_file(root_fd, "/dev/console")
-    fd = syscalls.open_tree(path, recursive=False)
+    fd = syscalls.open_tree("", recursive=False, dir_fd=slave)
     syscalls.move_mount(fd, target, "")
     for one in (root_fd, target, fd):
         os.close(one)

@@ -12,11 +12,24 @@ import stat
 from collections.abc import Sequence
 from typing import Final
 
+from sampan.base.errors import InvalidError
 from sampan.engine.runtime.core.mount_options import RDONLY, MountOptions
 from sampan.engine.runtime.core.plan import AttachMount, RootMount
 from sampan.engine.runtime.shell import inside, syscalls
 
-__all__ = ["attach", "filesystem", "mount_root", "tree"]
+__all__ = ["PROC", "attach", "filesystem", "mount_root", "tree"]
+
+PROC: Final = 0x9FA0
+"""The magic number of procfs."""
+
+_OVER_PROC: Final = frozenset(
+    "/proc/" + name
+    for name in (
+        "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev "
+        "sys/kernel/ns_last_pid sys/crypto/fips_enabled"
+    ).split()
+)
+"""What may be mounted over: files that only tell figures."""
 
 _AT_FDCWD: Final = -100
 _COPY_BYTES: Final = 1 << 20
@@ -114,6 +127,7 @@ def attach(step: AttachMount, root_fd: int) -> None:
         make = inside.make_directory if directory else inside.make_file
         target = make(root_fd, step.destination)
         try:
+            _keep_proc(step, target, fd)
             if options.copy_up and step.type == "tmpfs":
                 _copy_up(root_fd, step.destination, fd)
             settle(fd, options, bind=options.bind)
@@ -124,10 +138,23 @@ def attach(step: AttachMount, root_fd: int) -> None:
         os.close(fd)
 
 
+def _keep_proc(step: AttachMount, target: int, fd: int) -> None:
+    """Refuse to cover parts of procfs, to which later steps write and whose files they hide."""
+    destination = step.destination.rstrip("/")
+    if destination in _OVER_PROC or syscalls.filesystem_type(target) != PROC:
+        return
+    if destination == "/proc" and syscalls.filesystem_type(fd) == PROC:
+        return
+    raise InvalidError(f'"{step.destination}" cannot be mounted because it is inside /proc')
+
+
 def _filesystem_of(step: AttachMount) -> int:
     """Make the file system of a step; a refused sysfs or mqueue falls back to the host's own."""
+    options = step.options
+    # As mount(2) does: what is mounted read-only is so for every mount of this file system.
+    words = ("ro",) if options.read_only and not options.copy_up else ()
     try:
-        return filesystem(step.type, step.source, step.options.data, step.options.superblock)
+        return filesystem(step.type, step.source, options.data, (*options.superblock, *words))
     except PermissionError:
         # Without a network namespace of its own, a user namespace may not mount a new sysfs.
         if step.type != "sysfs":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 from sampan.base.errors import InvalidError, invariant
@@ -52,7 +53,9 @@ class RootBuilder:
         self._cgroup_paths = cgroup_paths
         for step in self._plan.before_pivot:
             self._carry_out(step)
+        # Only for a root without a null device of its own; read-only, so that its mode stays.
         self._null_fd = syscalls.open_tree("/dev/null", recursive=False)
+        syscalls.mount_setattr(self._null_fd, set_=RDONLY)
 
     def enter(self) -> None:
         """Pivot into the root, then carry out the steps that see the container's files only."""
@@ -187,11 +190,27 @@ class RootBuilder:
     def _write(self, path: str, value: str) -> None:
         fd = inside.open_path(self._root_fd, path, os.O_WRONLY)
         try:
+            if syscalls.filesystem_type(fd) != mounts.PROC:
+                raise InvalidError(f"{path}: not a file of procfs")
             os.write(fd, value.encode())
         finally:
             os.close(fd)
 
+    def _check_proc(self, paths: Sequence[str]) -> None:
+        """Make certain that what is to be hidden below /proc is below the real one."""
+        steps = self._plan.before_pivot
+        given = any(isinstance(one, AttachMount) and one.type == "proc" for one in steps)
+        if not given or not any(path.startswith("/proc/") for path in paths):
+            return
+        fd = inside.open_path(self._root_fd, "/proc")
+        try:
+            if syscalls.filesystem_type(fd) != mounts.PROC:
+                raise InvalidError("/proc: paths in it are to be protected, but it is not procfs")
+        finally:
+            os.close(fd)
+
     def _make_read_only(self, path: str) -> None:
+        self._check_proc((path,))
         try:
             at = inside.open_path(self._root_fd, path)
         except OSError as error:
@@ -204,8 +223,21 @@ class RootBuilder:
         os.close(fd)
         os.close(at)
 
+    def _own_null(self) -> int:
+        """Return a descriptor of the container's null device, made certain to be one."""
+        try:
+            fd = inside.open_path(self._root_fd, "/dev/null")
+        except OSError:
+            return os.dup(self._null_fd)
+        found = os.fstat(fd)
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3):
+            return fd
+        os.close(fd)
+        return os.dup(self._null_fd)
+
     def _mask(self, paths: tuple[str, ...]) -> None:
-        empty = -1
+        self._check_proc(paths)
+        empty, null = -1, self._own_null()
         for path in paths:
             try:
                 at = inside.open_path(self._root_fd, path)
@@ -215,14 +247,16 @@ class RootBuilder:
                 raise
             if stat.S_ISDIR(os.fstat(at).st_mode):
                 if empty < 0:
-                    empty = mounts.filesystem("tmpfs", "tmpfs", ("nr_blocks=1", "nr_inodes=1"))
+                    limits = ("nr_blocks=1", "nr_inodes=1")
+                    empty = mounts.filesystem("tmpfs", "tmpfs", limits, ("ro",))
                     syscalls.mount_setattr(empty, set_=RDONLY)
                 cover = syscalls.open_tree("", recursive=False, dir_fd=empty)
             else:
-                cover = syscalls.open_tree("", recursive=False, dir_fd=self._null_fd)
+                cover = syscalls.open_tree("", recursive=False, dir_fd=null)
             syscalls.move_mount(cover, at, "")
             os.close(cover)
             os.close(at)
+        os.close(null)
         if empty >= 0:
             os.close(empty)
 

@@ -18,6 +18,7 @@ __all__ = [
     "capability_sets",
     "clone3",
     "close_range",
+    "filesystem_type",
     "fsconfig_create",
     "fsconfig_flag",
     "fsconfig_string",
@@ -276,6 +277,13 @@ def close_range(first: int) -> None:
         ctypes.c_uint(0xFFFFFFFF),
         ctypes.c_uint(0),
     )
+
+
+def filesystem_type(fd: int) -> int:
+    """Return the magic number of the file system that a descriptor's file is on, as fstatfs(2)."""
+    buffer = ctypes.create_string_buffer(256)
+    _check("fstatfs", _libc.fstatfs(ctypes.c_int(fd), buffer))
+    return int.from_bytes(buffer.raw[:8], "little")
 
 
 def prctl(option: int, *arguments: int) -> int:
