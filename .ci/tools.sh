@@ -39,3 +39,15 @@ install_tool h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 install_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 build_etcd etcdctl36 go.etcd.io/etcd/etcdctl/v3
 build_etcd etcd36 go.etcd.io/etcd/server/v3
+
+# A whole root file system as an image for tests: Debian's own, without anything of this machine.
+if [ ! -f "$root/.tools/debian.tar" ]; then
+    echo "tools: making debian.tar"
+    tree=$(mktemp -d)
+    chmod 755 "$tree"
+    debootstrap --variant=minbase bookworm "$tree" >"$tree.log" 2>&1 || { tail -n 20 "$tree.log"; exit 1; }
+    rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree.log"
+    tar -C "$tree" --numeric-owner --sort=name -cf "$root/.tools/debian.tar.new" .
+    mv "$root/.tools/debian.tar.new" "$root/.tools/debian.tar"
+    rm -rf "$tree"
+fi
