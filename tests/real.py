@@ -29,6 +29,8 @@ SOURCE = {
     "busybox": "Debian package busybox-static",
     "dockerd": "Debian package docker.io",
     "runc": "Debian package runc",
+    "docker-registry": "Debian package docker-registry",
+    "skopeo": "Debian package skopeo",
 }
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.real import require
 
 from sampan.base.errors import InvalidError
 from sampan.images.core.image import digest_of
 from sampan.images.shell.archives import read_archive
 from sampan.images.shell.content import ContentStore
+from sampan.images.shell.exchange import load_images, save_images
+from sampan.images.shell.removal import remove_image
 from sampan.images.shell.store import ImageStore
 
 
@@ -43,11 +47,11 @@ async def once(data: bytes) -> AsyncIterator[bytes]:
 def test_a_name_that_looks_like_an_id_is_a_name(tmp_path: Path) -> None:
     async def main() -> None:
         store = ImageStore(tmp_path)
-        [(entry, _)] = await store.load(once(archive("keep:1")))
+        [(entry, _)] = await load_images(store, once(archive("keep:1")))
         first = entry.image.id.removeprefix("sha256:")[0]
         looks = first if first.isalpha() else f"{first}{first}"
         await store.tag("keep:1", looks, "latest")
-        gone = await store.remove(looks, lambda _: [], force=True)
+        gone = await remove_image(store, looks, lambda _: [], force=True)
         assert gone == [{"Untagged": f"{looks}:latest"}]
         assert store.find("keep:1") is entry
 
@@ -57,12 +61,12 @@ def test_a_name_that_looks_like_an_id_is_a_name(tmp_path: Path) -> None:
 def test_an_archive_under_way_keeps_its_blobs(tmp_path: Path) -> None:
     async def main() -> None:
         store = ImageStore(tmp_path)
-        await store.load(once(archive("a:1")))
-        pieces = store.save(["a:1"])
+        await load_images(store, once(archive("a:1")))
+        pieces = save_images(store, ["a:1"])
         begun = await anext(pieces)
-        await store.remove("a:1", lambda _: [], force=True)
+        await remove_image(store, "a:1", lambda _: [], force=True)
         whole = begun + b"".join([piece async for piece in pieces])
-        loaded = await store.load(once(whole))
+        loaded = await load_images(store, once(whole))
         assert loaded[0][1] == ("docker.io/library/a:1",)
 
     asyncio.run(main())
@@ -86,3 +90,42 @@ def test_an_archive_under_way_keeps_its_blobs(tmp_path: Path) -> None:
 def test_malformed_archives_are_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
     with pytest.raises(InvalidError):
         read_archive(io.BytesIO(tar_of(files)), ContentStore(tmp_path))
+
+
+def test_the_store_is_an_image_layout_that_others_read(tmp_path: Path) -> None:
+    skopeo = require("skopeo")
+
+    async def main() -> str:
+        store = ImageStore(tmp_path)
+        [(entry, _)] = await load_images(store, once(archive("a.org/b:1", "a.org/b:2")))
+        return entry.id
+
+    id_ = asyncio.run(main())
+    source = f"oci:{tmp_path}:a.org/b:2"
+    done = subprocess.run([skopeo, "inspect", "--config", "--raw", source], capture_output=True)
+    assert digest_of(done.stdout) == id_, done.stderr.decode()
+
+
+def test_names_and_parents_outlive_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = ImageStore(tmp_path)
+        [(entry, _)] = await load_images(store, once(archive("a:1")))
+        await store.tag("a:1", "b", "2")
+        again = ImageStore(tmp_path)
+        found = again.find("b:2")
+        assert (found.id, found.tags, found.blobs) == (entry.id, entry.tags, entry.blobs)
+        assert found.diff_ids == entry.diff_ids
+
+    asyncio.run(main())
+
+
+def test_a_refused_archive_leaves_no_blobs(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = ImageStore(tmp_path)
+        await load_images(store, once(archive("a:1")))
+        before = store.content.digests()
+        with pytest.raises(InvalidError):
+            await load_images(store, once(tar_of({"blob": b"x", "manifest.json": b"[{}]"})))
+        assert store.content.digests() == before
+
+    asyncio.run(main())

@@ -16,7 +16,10 @@ from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.image import chain_ids
 from sampan.images.core.reference import parse_reference, tag_name
+from sampan.images.shell.authoring import commit_container, import_root
+from sampan.images.shell.exchange import load_images, save_images
 from sampan.images.shell.index import Entry
+from sampan.images.shell.removal import prune_images, remove_image
 from sampan.loop.rest import Response
 
 __all__ = ["ImageRoutes"]
@@ -154,13 +157,13 @@ class ImageRoutes:
         config = _changes(call.request.query.get("changes") or [])
         os_name, _, machine = call.text("platform").partition("/")
         platform = (os_name or "linux", machine.partition("/")[0] or self._engine.architecture)
-        entry = await self._images.import_root(
-            call.request.chunks(), name, call.text("message"), config, platform
+        entry = await import_root(
+            self._images, call.request.chunks(), name, call.text("message"), config, platform
         )
         return Response(200, _line({"status": entry.image.id}), _JSON)
 
     async def _load(self, call: Call) -> Response:
-        loaded = await self._images.load(call.request.chunks())
+        loaded = await load_images(self._images, call.request.chunks())
         body = b""
         for entry, names in loaded:
             for name in names:
@@ -181,7 +184,7 @@ class ImageRoutes:
         for name in names:
             self._images.find(name)
         kind = (("Content-Type", "application/x-tar"),)
-        return Response(200, self._images.save(names), kind)
+        return Response(200, save_images(self._images, names), kind)
 
     async def _tag(self, call: Call) -> Response:
         await self._images.tag(call.values["name"], call.text("repo"), call.text("tag"))
@@ -194,8 +197,8 @@ class ImageRoutes:
         raise UnsupportedError("pushing images is not supported yet: save an archive")
 
     async def _remove(self, call: Call) -> Response:
-        gone = await self._images.remove(
-            call.values["name"], self._engine.image_users, force=call.flag("force")
+        gone = await remove_image(
+            self._images, call.values["name"], self._engine.image_users, force=call.flag("force")
         )
         return json_response(gone)
 
@@ -210,7 +213,7 @@ class ImageRoutes:
             chosen = (everything or not entry.tags) and filters.labels(labels) and unlike
             return chosen and _before(entry, filters)
 
-        gone, freed = await self._images.prune(chosen, self._engine.image_users)
+        gone, freed = await prune_images(self._images, chosen, self._engine.image_users)
         return json_response({"ImagesDeleted": gone or None, "SpaceReclaimed": freed})
 
     async def _commit(self, call: Call) -> Response:
@@ -224,7 +227,8 @@ class ImageRoutes:
         if pause:
             await self._engine.lifecycle.pause(container)
         try:
-            entry = await self._images.commit(
+            entry = await commit_container(
+                self._images,
                 record.id,
                 parent,
                 config,

@@ -5,13 +5,13 @@ Source: OCI image specification 1.1, "config" and "layer"; Docker's image specif
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sampan.base.errors import InvalidError
+from sampan.images.core.digest import digest_of
 from sampan.images.core.reference import is_digest
 
 __all__ = ["Image", "chain_ids", "digest_of", "parse_image"]
@@ -42,11 +42,6 @@ class Image:
         return str(self.document.get("created") or "0001-01-01T00:00:00Z")
 
 
-def digest_of(data: bytes) -> str:
-    """Return `sha256:` and the hex digest."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
     """Return the id of each layer applied upon those before it."""
     chain: list[str] = []
@@ -55,11 +50,14 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
     return chain
 
 
-def parse_image(raw: bytes) -> Image:
-    """Return the image of a configuration document; InvalidError when it is none."""
+def parse_image(raw: bytes, id_: str | None = None) -> Image:
+    """Return the image of a configuration document; InvalidError when it is none.
+
+    Its id is the document's digest, unless it is known by another one.
+    """
     try:
         document = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidError(f"image configuration is not JSON: {error}") from None
     rootfs = document.get("rootfs") if isinstance(document, dict) else None
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
@@ -70,4 +68,4 @@ def parse_image(raw: bytes) -> Image:
     config = document.get("config")
     if config is not None and not isinstance(config, dict):
         raise InvalidError("image configuration: config is not an object")
-    return Image(digest_of(raw), raw, document, tuple(diff_ids))
+    return Image(id_ or digest_of(raw), raw, document, tuple(diff_ids))

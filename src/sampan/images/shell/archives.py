@@ -26,7 +26,6 @@ __all__ = ["Loaded", "read_archive", "write_archive"]
 
 _JSON_BYTES: Final = 8 << 20
 _COPY_BYTES: Final = 1 << 20
-_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"
 _NAME: Final = "io.containerd.image.name"
 _REF: Final = "org.opencontainers.image.ref.name"
@@ -161,8 +160,7 @@ def write_archive(
     documents: dict[str, bytes] = {}
     blobs: dict[str, None] = {}
     for entry, names in images:
-        raw = _oci_manifest(entry, content)
-        digest = content.put(raw)
+        raw, digest = content.read(entry.manifest.digest), entry.manifest.digest
         documents[f"blobs/sha256/{digest[7:]}"] = raw
         short = [name.removeprefix("docker.io/").removeprefix("library/") for name in names]
         blobs |= dict.fromkeys((*entry.blobs, entry.image.id))
@@ -173,7 +171,11 @@ def write_archive(
                 "Layers": [f"blobs/sha256/{blob[7:]}" for blob in entry.blobs],
             }
         )
-        descriptor = {"mediaType": _MANIFEST, "digest": digest, "size": len(raw)}
+        descriptor = {
+            "mediaType": entry.manifest.media_type,
+            "digest": digest,
+            "size": len(raw),
+        }
         for name in names:
             notes = {_NAME: name, _REF: name.rpartition(":")[2]}
             descriptors.append({**descriptor, "annotations": notes})
@@ -184,32 +186,6 @@ def write_archive(
     documents["manifest.json"] = json.dumps(manifest).encode()
     documents["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
     yield from _tar(documents, [content.path(blob) for blob in blobs])
-
-
-def _oci_manifest(entry: Entry, content: ContentStore) -> bytes:
-    layers = [
-        {
-            "mediaType": f"application/vnd.oci.image.layer.v1.tar{_suffix(content, blob)}",
-            "digest": blob,
-            "size": content.size(blob),
-        }
-        for blob in entry.blobs
-    ]
-    config = {
-        "mediaType": "application/vnd.oci.image.config.v1+json",
-        "digest": entry.image.id,
-        "size": len(entry.image.raw),
-    }
-    document = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
-    return json.dumps(document).encode()
-
-
-def _suffix(content: ContentStore, blob: str) -> str:
-    with content.open(blob) as file:
-        magic = file.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return "+gzip"
-    return "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
 
 
 def _tar(documents: dict[str, bytes], blobs: Iterable[Path]) -> Iterator[bytes]:

@@ -1,100 +1,248 @@
-"""Which names stand for which images, kept on disk: one JSON document, replaced as a whole.
+"""Which images are here and what they are called: the `index.json` of an OCI image layout.
 
-An entry maps an image's id to its layers' blobs and to its names. Everything is in memory; a change
-is on disk before it is answered.
+There is one descriptor of a manifest for each name of an image, and one without a name for an image
+that has none. What the layout has no place for stands in annotations, so that a start reads this
+one document: configurations and manifests are read when somebody asks for them. A change is on disk
+before it is answered.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Final
 
-from sampan.base.errors import InvalidError, NotFoundError
-from sampan.images.core.image import Image, parse_image
+from sampan.base.errors import InvalidError, NotFoundError, SampanError
+from sampan.images.core.digest import verify
+from sampan.images.core.image import Image, chain_ids, parse_image
+from sampan.images.core.manifest import (
+    MANIFEST_BYTES,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    descriptor_of,
+    parse_manifest,
+)
 from sampan.images.core.reference import is_digest, parse_reference
-from sampan.images.shell.content import ContentStore
+from sampan.images.shell.content import ContentStore, replace_file
 
-__all__ = ["Entry", "ImageIndex"]
+__all__ = ["CONFIG_BYTES", "Entry", "ImageIndex"]
+
+CONFIG_BYTES: Final = 8 << 20
+"""No configuration may be larger."""
+
+_NAME: Final = "io.containerd.image.name"
+_REF: Final = "org.opencontainers.image.ref.name"
+_OWN: Final = "io.sampan.image."
+_PARSED: Final = 64
 
 
-@dataclass(slots=True)
+class _Images:
+    """Configurations read lately."""
+
+    def __init__(self, content: ContentStore) -> None:
+        self.content = content
+        self._images: OrderedDict[str, Image] = OrderedDict()
+        self._lock = threading.Lock()  # collecting reads them in a thread
+
+    def get(self, id_: str) -> Image:
+        """Return the image of a configuration's digest."""
+        with self._lock:
+            found = self._images.get(id_)
+            if found is not None:
+                self._images.move_to_end(id_)
+                return found
+        found = parse_image(verify(self.content.read(id_, CONFIG_BYTES), id_), id_)
+        with self._lock:
+            self._images[id_] = found
+            if len(self._images) > _PARSED:
+                self._images.popitem(last=False)
+        return found
+
+
 class Entry:
-    """One image here: its layers' blobs in order, and its names."""
+    """One image here: its manifest, its names, and the index of which it is one platform."""
 
-    image: Image
-    blobs: tuple[str, ...]
-    tags: list[str] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    parent: str = ""
+    __slots__ = (
+        "_blobs",
+        "_diff_ids",
+        "_images",
+        "digests",
+        "id",
+        "index",
+        "manifest",
+        "parent",
+        "tags",
+    )
+
+    def __init__(
+        self, id_: str, manifest: Descriptor, images: _Images, parent: str = "", index: str = ""
+    ) -> None:
+        self.id = id_
+        self.manifest = manifest
+        self.parent = parent
+        self.index = index
+        self.tags: list[str] = []
+        self.digests: list[str] = []
+        self._images = images
+        self._blobs: tuple[str, ...] | None = None
+        self._diff_ids: tuple[str, ...] | None = None
+
+    @property
+    def image(self) -> Image:
+        """Its configuration; NotFoundError when that is no longer here."""
+        return self._images.get(self.id)
+
+    @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """The layers' digests when they are plain tars."""
+        if self._diff_ids is None:
+            self._diff_ids = tuple(map(sys.intern, self.image.diff_ids))
+        return self._diff_ids
+
+    def chains(self) -> list[str]:
+        """Return the chain ids of its layers, none when its configuration cannot be read."""
+        try:
+            return chain_ids(self.diff_ids)
+        except SampanError:
+            return []
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The layers' blobs in order."""
+        if self._blobs is None:
+            layers = self.document().layers
+            self._blobs = tuple(sys.intern(layer.digest) for layer in layers)
+        return self._blobs
+
+    def document(self) -> Manifest:
+        """Return its manifest, read again."""
+        raw = self._images.content.read(self.manifest.digest, MANIFEST_BYTES)
+        found = parse_manifest(verify(raw, self.manifest.digest), self.manifest.media_type)
+        if not isinstance(found, Manifest):
+            raise InvalidError(f"{self.manifest.digest} is not an image's manifest")
+        return found
+
+    def replace(self, manifest: Descriptor) -> None:
+        """Let another manifest of the same image take the place of this one."""
+        self.manifest = manifest
+        self._blobs = None
+
+    def kept(self) -> Iterable[str]:
+        """Return the digests of everything that the image needs."""
+        own = (self.id, self.manifest.digest, *self.blobs)
+        return (*own, self.index) if self.index else own
 
 
 class ImageIndex:
     """All images, by id and by name."""
 
-    def __init__(self, path: Path, content: ContentStore) -> None:
-        self._path = path
+    def __init__(self, root: Path, content: ContentStore) -> None:
+        self._path = root / "index.json"
         self._content = content
+        self._images = _Images(content)
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
-        if path.exists():
+        if self._path.exists():
             self._load()
 
     def _load(self) -> None:
-        for id_, found in json.loads(self._path.read_text())["images"].items():
-            if not self._content.has(id_):
+        here = self._content.digests()
+        for found in json.loads(self._path.read_bytes())["manifests"]:
+            descriptor = descriptor_of(found)
+            notes = descriptor.annotations
+            id_ = notes.get(_OWN + "config", "")
+            if descriptor.digest not in here or id_ not in here:
                 continue
-            image = parse_image(self._content.read(id_))
-            entry = Entry(
-                image, tuple(found["blobs"]), found["tags"], found["digests"], found["parent"]
-            )
-            self._entries[id_] = entry
-            for name in (*entry.tags, *entry.digests):
-                self._names[name] = id_
+            entry = self._entries.get(id_)
+            if entry is None:
+                plain = Descriptor(
+                    descriptor.media_type,
+                    descriptor.digest,
+                    descriptor.size_bytes,
+                    descriptor.platform,
+                )
+                parent, index = notes.get(_OWN + "parent", ""), notes.get(_OWN + "index", "")
+                entry = self._entries[id_] = Entry(id_, plain, self._images, parent, index)
+                for name in notes.get(_OWN + "digests", "").split():
+                    self.name(entry, name)
+            if notes.get(_NAME):
+                self.name(entry, notes[_NAME])
 
-    def save(self) -> None:
-        """Write the document: beside, flushed, then renamed."""
-        document = {
-            "images": {
-                id_: {
-                    "blobs": entry.blobs,
-                    "tags": entry.tags,
-                    "digests": entry.digests,
-                    "parent": entry.parent,
-                }
-                for id_, entry in self._entries.items()
-            }
+    def document(self) -> bytes:
+        """Return all of it as it is kept on disk."""
+        descriptors = []
+        for entry in self._entries.values():
+            own = {_OWN + "config": entry.id}
+            if entry.parent:
+                own[_OWN + "parent"] = entry.parent
+            if entry.index:
+                own[_OWN + "index"] = entry.index
+            if entry.digests:
+                own[_OWN + "digests"] = " ".join(entry.digests)
+            plain = entry.manifest.document
+            descriptors += [
+                {**plain, "annotations": {_NAME: name, _REF: name, **own}} for name in entry.tags
+            ] or [{**plain, "annotations": own}]
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": descriptors,
         }
-        temporary = self._path.with_suffix(".new")
-        with open(temporary, "w") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fdatasync(file.fileno())
-        os.replace(temporary, self._path)
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    def write(self, document: bytes) -> None:
+        """Replace what is on disk, after the blobs that it names; blocks."""
+        self._content.sync()
+        replace_file(self._path, document)
 
     def entries(self) -> list[Entry]:
         """Return all images."""
         return list(self._entries.values())
 
-    def add(self, image: Image, blobs: Sequence[str], parent: str = "") -> Entry:
-        """Add an image, or find it again."""
-        entry = self._entries.get(image.id)
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, id_: str) -> Entry | None:
+        """Return the image of a whole id."""
+        return self._entries.get(id_)
+
+    def add(self, id_: str, manifest: Descriptor, *, parent: str = "", index: str = "") -> Entry:
+        """Add an image whose configuration and manifest are here, or find it again."""
+        entry = self._entries.get(id_)
         if entry is None:
-            entry = self._entries[image.id] = Entry(image, tuple(blobs), parent=parent)
+            entry = self._entries[id_] = Entry(id_, manifest, self._images, parent, index)
+        elif index:
+            entry.index = index
+            entry.replace(manifest)
         return entry
+
+    def family(self, entry: Entry) -> list[Entry]:
+        """Return the images of the same index, this one first."""
+        if not entry.index:
+            return [entry]
+        others = (one for one in self._entries.values() if one.index == entry.index)
+        return [entry, *(one for one in others if one is not entry)]
 
     def name(self, entry: Entry, name: str) -> str | None:
         """Let a full name stand for an image; returns the id that it stood for before."""
         before = self._names.get(name)
-        if before == entry.image.id:
+        if before == entry.id:
             return before
         if before is not None:
             self.unname(name)
         (entry.digests if "@" in name else entry.tags).append(name)
-        self._names[name] = entry.image.id
+        self._names[name] = entry.id
         return before
+
+    def named(self, name: str) -> Entry | None:
+        """Return the image that a full name stands for."""
+        id_ = self._names.get(name)
+        return None if id_ is None else self._entries[id_]
 
     def unname(self, name: str) -> None:
         """Take a name away."""

@@ -71,7 +71,9 @@ class Engine:
         )
         self.registry = Registry()
         self.events = EventBus()
-        self.images = ImageStore(options.data_root / "images", self._image_event)
+        self.images = ImageStore(
+            options.data_root / "images", self._image_event, self._layers_of_containers
+        )
         self.volumes = Volumes(
             options.data_root / "volumes",
             lambda action, name, more: self.events.publish("volume", action, name, more),
@@ -215,6 +217,10 @@ class Engine:
 
     def _image_event(self, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         self.events.publish("image", action, actor, attributes)
+
+    def _layers_of_containers(self) -> set[str]:
+        lists = {tuple(one.record.diff_ids) for one in self.registry}
+        return {chain for diff_ids in lists for chain in chain_ids(diff_ids)}
 
     def find(self, text: str) -> Container:
         """Return a container by name, id or prefix; NotFoundError as Docker's."""

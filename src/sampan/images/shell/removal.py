@@ -1,0 +1,111 @@
+"""Taking names and images away, one at a time or all that nobody uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sampan.base.errors import ConflictError
+from sampan.images.core.reference import parse_reference
+from sampan.images.shell.index import Entry
+from sampan.images.shell.store import ImageStore, names_meant
+from sampan.images.shell.thread import in_thread
+
+__all__ = ["Users", "prune_images", "remove_image"]
+
+Users = Callable[[str], Sequence[str]]
+"""Returns the short ids of containers of an image, those that run marked by a "!"."""
+
+
+async def remove_image(
+    store: ImageStore, text: str, users: Users, *, force: bool
+) -> list[dict[str, str]]:
+    """Remove a name, and with the last one the image; returns what went.
+
+    Raises NotFoundError, and ConflictError while containers or other names are in the way.
+    """
+    entry = store.find(text)
+    # A name may look like the beginning of an id: what is a name is never taken for one.
+    meant = names_meant(text, entry)
+    by_id = not meant
+    names = meant or [*entry.tags, *entry.digests]
+    holders = list(users(entry.id))
+    if by_id:
+        _check_by_id(entry, holders, force)
+    last = by_id or len(entry.tags) <= len([one for one in names if "@" not in one])
+    if last and not by_id:
+        _check_by_name(text, entry, holders, force)
+    async with store.changing():
+        gone = []
+        for name in dict.fromkeys([*names, *(entry.digests if last else ())]):
+            if name in entry.tags or name in entry.digests:
+                store.index.unname(name)
+                gone.append({"Untagged": parse_reference(name).familiar})
+                store.event("untag", entry.id, entry)
+        if not entry.tags and not (holders and not by_id):
+            for one in store.index.family(entry):
+                if one is entry or not (one.tags or users(one.id)):
+                    gone += await _drop(store, one)
+        await store.collect()
+    return gone
+
+
+def _check_by_name(text: str, entry: Entry, holders: Sequence[str], force: bool) -> None:
+    running = any(one.startswith("!") for one in holders)
+    if holders and (running or not force) and not (force and not running):
+        raise ConflictError(
+            f'conflict: unable to remove repository reference "{text}" (must force) - '
+            f"container {holders[0].lstrip('!')} is using its referenced image {_short(entry.id)}"
+        )
+
+
+def _check_by_id(entry: Entry, holders: Sequence[str], force: bool) -> None:
+    short = _short(entry.id)
+    for holder in holders:
+        name = holder.lstrip("!")
+        if holder.startswith("!"):
+            raise ConflictError(
+                f"conflict: unable to delete {short} (cannot be forced) - image is being used "
+                f"by running container {name}"
+            )
+        if not force:
+            raise ConflictError(
+                f"conflict: unable to delete {short} (must be forced) - image is being used "
+                f"by stopped container {name}"
+            )
+    repositories = {name.rpartition(":")[0] for name in entry.tags}
+    if len(repositories) > 1 and not force:
+        raise ConflictError(
+            f"conflict: unable to delete {short} (must be forced) - image is referenced in "
+            "multiple repositories"
+        )
+
+
+async def _drop(store: ImageStore, entry: Entry) -> list[dict[str, str]]:
+    """Forget an image; returns it and those of its layers that no other has."""
+    store.event("delete", entry.id, entry)
+    store.index.drop(entry.id)
+    chains = await in_thread(_chains_of_its_own, entry, store.index.entries())
+    return [{"Deleted": entry.id}, *({"Deleted": one} for one in reversed(chains))]
+
+
+def _chains_of_its_own(entry: Entry, others: Sequence[Entry]) -> list[str]:
+    used = {chain for one in others for chain in one.chains()}
+    return [chain for chain in entry.chains() if chain not in used]
+
+
+async def prune_images(
+    store: ImageStore, chosen: Callable[[Entry], bool], users: Users
+) -> tuple[list[dict[str, str]], int]:
+    """Remove every chosen image that no container uses; returns what went, and bytes freed."""
+    gone = []
+    async with store.changing():
+        for entry in store.index.entries():
+            if chosen(entry) and not users(entry.id):
+                gone += [{"Untagged": parse_reference(one).familiar} for one in entry.tags]
+                gone += await _drop(store, entry)
+        freed = await store.collect() + await in_thread(store.content.forget_partial)
+    return gone, freed
+
+
+def _short(id_: str) -> str:
+    return id_.removeprefix("sha256:")[:12]
