@@ -5,6 +5,7 @@ What differs on purpose stands in the tables of this file, with the reason, and 
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Iterator
@@ -119,6 +120,9 @@ def agreed(seen: Seen) -> dict[str, list[str]]:
     return found
 
 
+DISKS = [f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if Path("/dev", name).exists()]
+THROTTLES = f"--device-read-bps {DISKS[0]}:1mb --device-write-iops {DISKS[0]}:99" if DISKS else ""
+
 CASES = {
     "default": "",
     "user": "--user bob",
@@ -142,7 +146,7 @@ CASES = {
     "--oom-kill-disable --shm-size 1m --pids-limit 55",
     "processor": "--cpus 0.5 --cpu-shares 300 --cpuset-cpus 0 --cpuset-mems 0",
     "limits": "--ulimit nofile=100:200 --ulimit core=0 --sysctl net.ipv4.ip_forward=0 "
-    "--sysctl kernel.msgmax=4096",
+    f"--sysctl kernel.msgmax=4096 {THROTTLES}",
     "names": "--hostname a.b.c --domainname dom",
 }
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.errors import InvalidError
+from sampan.engine.daemon.core.options import ContainerDefaults
 from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.daemon.core.security import filter_section, parse_security
 from sampan.engine.runtime.core.capability import tweak
-from sampan.engine.runtime.core.seccomp_default import default_profile
 
 __all__ = ["Surroundings", "specification", "volume_mounts"]
 
@@ -44,9 +45,16 @@ class Surroundings:
     shared: Mapping[str, str] = field(default_factory=dict)
     """Namespaces of other containers: type to path."""
 
-    shm_path: str | None = None
     host_devices: Sequence[Mapping[str, Any]] = ()
-    """The host's devices, for privileged containers."""
+    """The host's devices that the container gets."""
+
+    block_devices: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Major and minor number by path, of devices that limits name."""
+
+    kernel: tuple[int, int] = (5, 10)
+    defaults: ContainerDefaults = field(default_factory=ContainerDefaults)
+    seccomp_profile: Mapping[str, Any] | str = ""
+    """The daemon's own, decoded, or `unconfined`."""
 
 
 def specification(record: ContainerRecord, around: Surroundings) -> dict[str, Any]:
@@ -54,7 +62,8 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
     host = record.host_config
     privileged = bool(host["Privileged"])
     capabilities = tweak(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
-    security = _security(host["SecurityOpt"] or ())
+    security = parse_security(host["SecurityOpt"] or ())
+    quiet, defaults = security.no_new_privileges, around.defaults
     linux: dict[str, Any] = {
         "namespaces": _namespaces(host, around),
         "cgroupsPath": around.cgroup_path,
@@ -64,23 +73,38 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "sysctl": _sysctls(host),
         "devices": _devices(host, around),
     }
-    if security.seccomp != "unconfined" and not privileged:
-        linux["seccomp"] = default_profile(capabilities, around.architecture)
+    seccomp = filter_section(
+        security,
+        capabilities,
+        around.architecture,
+        around.kernel,
+        privileged=privileged,
+        daemon_profile=around.seccomp_profile,
+    )
+    if seccomp is not None:
+        linux["seccomp"] = seccomp
     uts = not host["UTSMode"]
     return {
         "ociVersion": "1.2.0",
         "root": {"path": around.root_path, "readonly": host["ReadonlyRootfs"]},
         "hostname": record.config["Hostname"] if uts else "",
         "domainname": record.config["Domainname"] if uts else "",
-        "process": process_of(record, capabilities, security.no_new_privileges),
-        "mounts": [*_base_mounts(host, around), *_file_mounts(host, around), *_own_mounts(record)],
+        "process": {
+            **process_of(record, capabilities, defaults),
+            "noNewPrivileges": defaults.no_new_privileges if quiet is None else quiet,
+        },
+        "mounts": [
+            *_base_mounts(host, around, writable_cgroups=bool(security.writable_cgroups)),
+            *_file_mounts(host, around),
+            *_own_mounts(record),
+        ],
         "linux": linux,
         "annotations": dict(host["Annotations"] or {}),
     }
 
 
 def process_of(
-    record: ContainerRecord, capabilities: Sequence[str], no_new_privileges: bool
+    record: ContainerRecord, capabilities: Sequence[str], defaults: ContainerDefaults
 ) -> dict[str, Any]:
     """Return the container's first process."""
     config, host = record.config, record.host_config
@@ -97,16 +121,21 @@ def process_of(
             "permitted": list(capabilities),
         },
         "rlimits": [
-            {"type": f"RLIMIT_{one['Name'].upper()}", "soft": one["Soft"], "hard": one["Hard"]}
-            for one in host["Ulimits"] or ()
+            {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+            for name, (soft, hard) in _ulimits(host, defaults).items()
         ],
-        "noNewPrivileges": no_new_privileges,
         "oomScoreAdj": host["OomScoreAdj"],
-        "x-init": bool(host["Init"]),
+        "x-init": defaults.init if host["Init"] is None else host["Init"],
     }
     if config["Tty"] and size[0] and size[1]:
         process["consoleSize"] = {"height": size[0], "width": size[1]}
     return process
+
+
+def _ulimits(host: Mapping[str, Any], defaults: ContainerDefaults) -> Mapping[str, tuple[int, int]]:
+    """Return soft and hard limits by name: the daemon's, and the container's own over them."""
+    found = {one.name: (one.soft, one.hard) for one in defaults.ulimits}
+    return found | {one["Name"]: (one["Soft"], one["Hard"]) for one in host["Ulimits"] or ()}
 
 
 def environment(record: ContainerRecord, tty: bool) -> list[str]:
@@ -115,27 +144,6 @@ def environment(record: ContainerRecord, tty: bool) -> list[str]:
     names = {entry.partition("=")[0] for entry in given}
     base = [_PATH, f"HOSTNAME={record.config['Hostname']}", *(["TERM=xterm"] if tty else [])]
     return [one for one in base if one.partition("=")[0] not in names] + given
-
-
-@dataclass(frozen=True, slots=True)
-class _Security:
-    no_new_privileges: bool
-    seccomp: str
-
-
-def _security(options: Sequence[str]) -> _Security:
-    quiet, seccomp = False, ""
-    for option in options:
-        key, _, value = option.replace(":", "=", 1).partition("=")
-        if key == "no-new-privileges":
-            quiet = value in ("", "true")
-        elif key == "seccomp" and value in ("unconfined", "builtin"):
-            seccomp = value
-        elif key == "seccomp":
-            raise UnsupportedError("seccomp profiles of one's own are not supported yet")
-        elif key not in ("apparmor", "label", "systempaths"):
-            raise InvalidError(f"invalid --security-opt 2: {option!r}")
-    return _Security(quiet, seccomp)
 
 
 def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, str]]:
@@ -152,8 +160,6 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str,
         found.append({"type": "network"})
     if host["CgroupnsMode"] == "private":
         found.append({"type": "cgroup"})
-    if host["UsernsMode"] not in ("", "host"):
-        raise UnsupportedError("user namespaces by --userns are not supported yet")
     return found
 
 
@@ -170,7 +176,9 @@ def _sysctls(host: Mapping[str, Any]) -> dict[str, str]:
     return {**(_UNPRIVILEGED_NETWORK if own else {}), **(host["Sysctls"] or {})}
 
 
-def _base_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
+def _base_mounts(
+    host: Mapping[str, Any], around: Surroundings, *, writable_cgroups: bool
+) -> list[dict[str, Any]]:
     safe = ["nosuid", "noexec", "nodev"]
     read_only = [] if host["Privileged"] else ["ro"]
     pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
@@ -180,14 +188,18 @@ def _base_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str
         _mount("/dev", "tmpfs", "tmpfs", dev),
         _mount("/dev/pts", "devpts", "devpts", pts),
         _mount("/sys", "sysfs", "sysfs", [*safe, *read_only]),
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*safe, *read_only]),
+        _mount(
+            "/sys/fs/cgroup", "cgroup", "cgroup", safe if writable_cgroups else [*safe, *read_only]
+        ),
         _mount("/dev/mqueue", "mqueue", "mqueue", safe),
     ]
     size = f"size={host['ShmSize']}"
     if host["IpcMode"] == "host":
         mounts.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind"]))
-    elif around.shm_path is not None:
-        mounts.append(_mount("/dev/shm", "bind", around.shm_path, ["rbind", "rprivate"]))
+    elif "ipc" in around.shared:
+        namespace = around.shared["ipc"].rpartition("/")[0] + "/mnt"
+        words = ["bind", "rprivate", f"x-namespace={namespace}"]
+        mounts.append(_mount("/dev/shm", "bind", "/dev/shm", words))
     elif host["IpcMode"] != "none":
         mounts.append(_mount("/dev/shm", "tmpfs", "shm", [*safe, "mode=1777", size]))
     return mounts
@@ -246,7 +258,7 @@ def _devices(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, An
 
 def _resources(record: ContainerRecord, around: Surroundings) -> dict[str, Any]:
     host = record.host_config
-    resources = limits(host)
+    resources = limits(host, around.block_devices)
     resources["devices"] = _device_rules(host, around)
     return resources
 
@@ -286,12 +298,20 @@ def _parsed_rule(text: str) -> dict[str, Any]:
     }
 
 
-def limits(host: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resource limits of a `HostConfig`, as `docker update` may change them."""
+def limits(
+    host: Mapping[str, Any], block_devices: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """Return the resource limits of a `HostConfig`, as `docker update` may change them.
+
+    Limits of devices are left out without `block_devices`, their numbers by path.
+    """
+    blocks = block_devices or {}
     cpu: dict[str, Any] = {
         "shares": host["CpuShares"] or None,
         "period": host["CpuPeriod"] or None,
         "quota": host["CpuQuota"] or None,
+        "realtimePeriod": host["CpuRealtimePeriod"] or None,
+        "realtimeRuntime": host["CpuRealtimeRuntime"] or None,
         "cpus": host["CpusetCpus"],
         "mems": host["CpusetMems"],
     }
@@ -301,10 +321,13 @@ def limits(host: Mapping[str, Any]) -> dict[str, Any]:
     swap = host["MemorySwap"] or (memory * 2 if memory > 0 else None)
     block = {
         "weight": host["BlkioWeight"] or None,
-        "throttleReadBpsDevice": _rates(host["BlkioDeviceReadBps"]),
-        "throttleWriteBpsDevice": _rates(host["BlkioDeviceWriteBps"]),
-        "throttleReadIOPSDevice": _rates(host["BlkioDeviceReadIOps"]),
-        "throttleWriteIOPSDevice": _rates(host["BlkioDeviceWriteIOps"]),
+        "weightDevice": _of_devices(host["BlkioWeightDevice"], blocks, "Weight", "weight"),
+        "throttleReadBpsDevice": _of_devices(host["BlkioDeviceReadBps"], blocks, "Rate", "rate"),
+        "throttleWriteBpsDevice": _of_devices(host["BlkioDeviceWriteBps"], blocks, "Rate", "rate"),
+        "throttleReadIOPSDevice": _of_devices(host["BlkioDeviceReadIOps"], blocks, "Rate", "rate"),
+        "throttleWriteIOPSDevice": _of_devices(
+            host["BlkioDeviceWriteIOps"], blocks, "Rate", "rate"
+        ),
     }
     return {
         "memory": {
@@ -320,10 +343,16 @@ def limits(host: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rates(devices: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    """Return throttles whose devices have been resolved to numbers already."""
-    return [
-        {"major": one["Major"], "minor": one["Minor"], "rate": one["Rate"]}
-        for one in devices or ()
-        if "Major" in one
-    ]
+def _of_devices(
+    devices: Sequence[Mapping[str, Any]] | None,
+    numbers: Mapping[str, tuple[int, int]],
+    theirs: str,
+    ours: str,
+) -> list[dict[str, Any]]:
+    """Return limits of block devices with the devices' numbers."""
+    found = []
+    for one in devices or ():
+        if one["Path"] in numbers:
+            major, minor = numbers[one["Path"]]
+            found.append({"major": major, "minor": minor, ours: one[theirs]})
+    return found

@@ -9,7 +9,6 @@ import os
 import platform
 import secrets
 import shutil
-import stat
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,11 @@ from sampan.engine.daemon.core.config import (
     fill_host_config,
     merge_image,
 )
+from sampan.engine.daemon.core.constraints import (
+    check_modes,
+    with_defaults,
+    without_what_is_missing,
+)
 from sampan.engine.daemon.core.filters import Filters
 from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.core.names import random_name
@@ -32,9 +36,11 @@ from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.views import inspection, summary
 from sampan.engine.daemon.shell.archive import Archives
 from sampan.engine.daemon.shell.container import Container
+from sampan.engine.daemon.shell.devices import devices_of
 from sampan.engine.daemon.shell.events import EventBus
 from sampan.engine.daemon.shell.health import HealthChecks
 from sampan.engine.daemon.shell.lifecycle import Lifecycle, cgroup_path, now_text
+from sampan.engine.daemon.shell.machine import look_at_machine, read_profile
 from sampan.engine.daemon.shell.mounts import collect_mounts, populate
 from sampan.engine.daemon.shell.networking import ContainerNetworking
 from sampan.engine.daemon.shell.registry import Registry
@@ -69,6 +75,8 @@ class Engine:
         self.architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(
             platform.machine(), platform.machine()
         )
+        self.machine = look_at_machine()
+        self.seccomp_profile = read_profile(options.containers.seccomp_profile)
         self.registry = Registry()
         self.events = EventBus()
         self.images = ImageStore(
@@ -230,7 +238,10 @@ class Engine:
         """Create a container; returns its id and warnings. Nothing stays when it fails."""
         id_ = secrets.token_hex(32)
         config = fill_config(body)
-        host = fill_host_config(body.get("HostConfig"), os.cpu_count() or 1)
+        given = with_defaults(body.get("HostConfig"), self.options.containers, self.machine)
+        host = fill_host_config(given, os.cpu_count() or 1)
+        check_modes(config, host, self.machine)
+        host, warnings = without_what_is_missing(host, self.machine)
         entry = self._image(config["Image"])
         merged, line = merge_image(config, entry.image.config)
         name = check_name(name) if name else random_name(self.registry.taken, id_)
@@ -265,7 +276,7 @@ class Engine:
             raise
         self.registry.add(container)
         self.publish(container, "create")
-        return id_, []
+        return id_, warnings
 
     def _image(self, name: str) -> Any:
         if not name:
@@ -313,20 +324,17 @@ class Engine:
                     raise ConflictError(
                         f"cannot join {kind} namespace of a non running container: {other}"
                     )
+                if kind == "ipc" and found.record.host_config["IpcMode"] != "shareable":
+                    raise InvalidError(
+                        f"can't join IPC of container {other}: non-shareable IPC "
+                        "(hint: use IpcMode:shareable for the donor container)"
+                    )
                 shared[kind] = f"/proc/{found.record.state.pid}/ns/{kind}"
         return shared
 
     def devices_of(self, record: ContainerRecord) -> Sequence[Mapping[str, Any]]:
-        """Return the host's devices that a container gets: all of them when it is privileged."""
-        host = record.host_config
-        found = []
-        if host["Privileged"]:
-            for path in sorted(Path("/dev").iterdir()):
-                found += _device(str(path), str(path), "rwm", strict=False)
-        for one in host["Devices"] or ():
-            path, inside = one["PathOnHost"], one.get("PathInContainer") or one["PathOnHost"]
-            found += _device(path, inside, one.get("CgroupPermissions") or "rwm", strict=True)
-        return found
+        """Return the host's devices that a container gets."""
+        return devices_of(record.host_config)
 
     def inspect(self, container: Container, *, size: bool = False) -> dict[str, Any]:
         """Return everything about a container."""
@@ -529,29 +537,3 @@ def _identity(path: Path) -> str:
         made = str(uuid.uuid4())
         path.write_text(made)
         return made
-
-
-def _device(path: str, inside: str, access: str, *, strict: bool) -> list[dict[str, Any]]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        if strict:
-            raise InvalidError(
-                f'error gathering device information while adding custom device "{path}": '
-                "no such file or directory"
-            ) from None
-        return []
-    if not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-        return []
-    return [
-        {
-            "path": inside,
-            "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
-            "major": os.major(status.st_rdev),
-            "minor": os.minor(status.st_rdev),
-            "fileMode": stat.S_IMODE(status.st_mode),
-            "uid": status.st_uid,
-            "gid": status.st_gid,
-            "access": access,
-        }
-    ]

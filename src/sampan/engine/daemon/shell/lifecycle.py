@@ -12,9 +12,12 @@ from typing import Any, Final, Protocol
 
 from sampan.base.errors import ConflictError, InvalidError, SampanError
 from sampan.base.moment import instant
+from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.translate import Surroundings, specification
 from sampan.engine.daemon.shell.container import Container
+from sampan.engine.daemon.shell.devices import block_numbers
+from sampan.engine.daemon.shell.machine import kernel_version
 from sampan.engine.process.shim import ExitRecord, ShimHandle
 from sampan.engine.process.zygote import ContainerLaunch, Zygote
 from sampan.engine.runtime.shell.cgroups import Cgroups
@@ -59,6 +62,8 @@ class Host(Protocol):
     images: ImageStore
     zygote: Zygote
     architecture: str
+    options: EngineOptions
+    seccomp_profile: Mapping[str, Any] | str
 
     @property
     def networking(self) -> Networking:
@@ -198,8 +203,11 @@ class Lifecycle:
             netns_path=sandbox.get("netns"),
             files=sandbox.get("files") or {},
             shared=engine.shared_namespaces(record),
-            shm_path=None,
             host_devices=engine.devices_of(record),
+            block_devices=block_numbers(record.host_config),
+            kernel=kernel_version(),
+            defaults=engine.options.containers,
+            seccomp_profile=engine.seccomp_profile,
         )
         options = record.host_config["LogConfig"].get("Config") or {}
         return ContainerLaunch(

@@ -57,8 +57,11 @@ def writes_v1(resources: Mapping[str, Any]) -> list[Write]:
     out += _pids(fields)
     block = fields.object("blockIO")
     out += _positive("blkio", "blkio.weight", block.optional_integer("weight"))
+    for text in _of_devices(block, "weightDevice", "weight"):
+        out.append(Write("blkio", "blkio.weight_device", text))
     for name, file in _THROTTLES.items():
-        out += [Write("blkio", f"blkio.throttle.{file}", text) for text in _rates(block, name)]
+        for text in _of_devices(block, name, "rate"):
+            out.append(Write("blkio", f"blkio.throttle.{file}", text))
     return out + _huge_pages(fields, "limit_in_bytes")
 
 
@@ -86,9 +89,12 @@ def writes_v2(resources: Mapping[str, Any]) -> list[Write]:
     block = fields.object("blockIO")
     weight = block.optional_integer("weight")
     if weight:
-        out.append(Write("io", "io.weight", f"default {1 + (weight - 10) * 9999 // 990}"))
+        out.append(Write("io", "io.weight", f"default {_io_weight(weight)}"))
+    for text in _of_devices(block, "weightDevice", "weight"):
+        device, _, own_weight = text.partition(" ")
+        out.append(Write("io", "io.weight", f"{device} {_io_weight(int(own_weight))}"))
     for name, key in _IO_MAX.items():
-        for text in _rates(block, name):
+        for text in _of_devices(block, name, "rate"):
             device, _, rate = text.partition(" ")
             out.append(Write("io", "io.max", f"{device} {key}={rate}"))
     out += _huge_pages(fields, "max")
@@ -135,11 +141,17 @@ def _pids(fields: Fields) -> list[Write]:
     return [Write("pids", "pids.max", "max" if limit < 0 else str(limit))]
 
 
-def _rates(block: Fields, name: str) -> list[str]:
+def _io_weight(weight: int) -> int:
+    """Return the version 2 weight (1 to 10000) of a version 1 weight (10 to 1000)."""
+    return 1 + (weight - 10) * 9999 // 990
+
+
+def _of_devices(block: Fields, name: str, key: str) -> list[str]:
+    """Return a line for each device of a list: its numbers and one value."""
     return [
-        f"{major}:{minor} {rate}"
-        for major, minor, rate in block.each(
-            name, lambda one: (one.integer("major"), one.integer("minor"), one.integer("rate"))
+        f"{major}:{minor} {value}"
+        for major, minor, value in block.each(
+            name, lambda one: (one.integer("major"), one.integer("minor"), one.integer(key))
         )
     ]
 

@@ -68,6 +68,9 @@ class MountOptions:
     propagation: int = 0
     propagation_recursive: bool = False
     copy_up: bool = False
+    namespace: str = ""
+    """Of a bind: the mount namespace, a path, in which the source is looked up."""
+
     superblock: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
 
@@ -84,6 +87,7 @@ def parse_options(words: Iterable[str]) -> MountOptions:
     """
     set_ = clear = recursive_set = recursive_clear = propagation = 0
     bind = recursive = remount = copy_up = propagation_recursive = False
+    namespace = ""
     superblock: list[str] = []
     data: list[str] = []
     for word in words:
@@ -107,6 +111,8 @@ def parse_options(words: Iterable[str]) -> MountOptions:
             remount = True
         elif word == "tmpcopyup":
             copy_up = True
+        elif word.startswith("x-namespace="):
+            namespace = word.partition("=")[2]
         elif word in ("idmap", "ridmap"):
             raise UnsupportedError("id-mapped mounts are not supported yet")
         elif word in _SUPERBLOCK:
@@ -124,6 +130,7 @@ def parse_options(words: Iterable[str]) -> MountOptions:
         propagation=propagation,
         propagation_recursive=propagation_recursive,
         copy_up=copy_up,
+        namespace=namespace,
         superblock=tuple(superblock),
         data=tuple(data),
     )

@@ -270,7 +270,8 @@ def _binds_dev(spec: Spec) -> bool:
 
 
 def _devices(spec: Spec) -> tuple[Device, ...]:
-    own = {device.path: device for device in spec.linux.devices}
+    # The multiplexer of terminals is always the one of the container's own devpts.
+    own = {one.path: one for one in spec.linux.devices if one.path != "/dev/ptmx"}
     defaults = [device for device in DEFAULT_DEVICES if device.path not in own]
     return (*defaults, *own.values())
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from sampan.base.errors import InvalidError
 from sampan.engine.runtime.core.mount_options import RDONLY, MountOptions
-from sampan.engine.runtime.core.plan import AttachMount, RootMount
+from sampan.engine.runtime.core.plan import CLONE_FLAGS, AttachMount, RootMount
 from sampan.engine.runtime.shell import inside, syscalls
 
 __all__ = ["PROC", "attach", "filesystem", "mount_root", "tree"]
@@ -75,7 +75,19 @@ def _reason(context: int) -> str:
 
 def tree(source: str, options: MountOptions) -> int:
     """Return a detached copy of the mount at `source`, for a bind."""
-    return syscalls.open_tree(source, recursive=options.recursive)
+    if not options.namespace:
+        return syscalls.open_tree(source, recursive=options.recursive)
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    theirs = os.open(options.namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(theirs, CLONE_FLAGS["mount"])
+        try:
+            return syscalls.open_tree(source, recursive=options.recursive)
+        finally:
+            syscalls.setns(own, CLONE_FLAGS["mount"])
+    finally:
+        os.close(own)
+        os.close(theirs)
 
 
 def settle(fd: int, options: MountOptions, *, bind: bool) -> None:
@@ -119,7 +131,7 @@ def attach(step: AttachMount, root_fd: int) -> None:
         return
     if options.bind or step.type == "bind":
         fd = tree(step.source, options)
-        directory = stat.S_ISDIR(os.stat(step.source).st_mode)
+        directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     else:
         fd = _filesystem_of(step)
         directory = True
