@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import stat
 import tarfile
@@ -16,7 +18,8 @@ import zstandard
 from tests.real import require_root
 
 from sampan.base.errors import InvalidError, LimitError
-from sampan.images.shell.layers import LayerError, LayerLimits, apply_layer, write_layer
+from sampan.images.shell.layers import Form, LayerError, LayerLimits, apply_layer, unpack_layer
+from sampan.images.shell.pack import write_layer
 
 Entry = tuple[str, Callable[[tarfile.TarInfo], None], bytes]
 
@@ -131,6 +134,166 @@ def test_bombs(tmp_path: Path) -> None:
     many = archive(*((f"f{n}", plain, b"") for n in range(30)))
     with pytest.raises(LimitError, match="more than 10 entries"):
         unpack(many, tmp_path, LayerLimits(entries=10))
+
+
+def made(layer: bytes, place: Path, form: Form | None = None) -> Path:
+    """The directory of a layer unpacked over what may be there."""
+    target = place / "fs"
+    target.mkdir(exist_ok=True)
+    (place / "layer").write_bytes(layer)
+    with open(place / "layer", "rb") as file:
+        unpack_layer(file, target, form or Form())
+    return target
+
+
+@pytest.mark.parametrize("cut", [1, 300, 512, 700, 1200, 2000])
+def test_a_layer_cut_short(tmp_path: Path, cut: int) -> None:
+    data = archive(("a", plain, b"x" * 1000), ("b", plain, b"y" * 300))
+    body = data[: 512 + 1024 + 512 + 512]
+    with pytest.raises(LayerError):
+        unpack(body[:-cut] if cut % 512 else body[: 512 + cut % 1024], tmp_path)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_data_behind_the_end(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    data = archive(("a", plain, b"x"))
+    with pytest.raises(LayerError, match="behind the end"):
+        unpack(compress(data + b"hidden".ljust(512)), tmp_path)
+
+
+def test_compressed_parts_one_after_the_other(tmp_path: Path) -> None:
+    data = archive(("a", plain, os.urandom(3 << 20)), ("b", plain, b"y"))
+    zstd = zstandard.ZstdCompressor()
+    skipped = b"\x50\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"skipped"
+    for number, blob in enumerate(
+        (
+            gzip.compress(data[:5000]) + gzip.compress(data[5000:]),
+            zstd.compress(data[:5000]) + skipped + zstd.compress(data[5000:]),
+            skipped + zstd.compress(data),
+            bz2.compress(data),
+            lzma.compress(data[:5000]) + lzma.compress(data[5000:]),
+        )
+    ):
+        place = tmp_path / str(number)
+        place.mkdir()
+        assert unpack(blob, place) == "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def test_a_blob_is_verified_in_the_same_pass(tmp_path: Path) -> None:
+    data = archive(("a", plain, b"hello"))
+    blobs = (data, gzip.compress(data), zstandard.compress(data))
+    for number, blob in enumerate(blobs):
+        (tmp_path / "layer").write_bytes(blob)
+        target = mkdir(tmp_path / str(number))
+        with open(tmp_path / "layer", "rb") as file:
+            found = unpack_layer(file, target, Form())
+        assert found.blob == "sha256:" + hashlib.sha256(blob).hexdigest()
+        assert (found.size_bytes, found.entries) == (5, 1)
+
+
+def test_a_link_of_the_layer_is_gone_through_when_it_stays_inside(tmp_path: Path) -> None:
+    folder = kind(tarfile.DIRTYPE)
+    layer = archive(
+        ("usr/lib", folder, b""),
+        ("lib", kind(tarfile.SYMTYPE, "usr/lib"), b""),
+        ("lib/x", plain, b"1"),
+        ("hard", kind(tarfile.LNKTYPE, "lib/x"), b""),
+    )
+    target = made(layer, tmp_path)
+    assert (target / "usr/lib/x").read_bytes() == (target / "hard").read_bytes() == b"1"
+    assert (target / "lib").is_symlink()
+
+
+def test_later_entries_replace_earlier_ones(tmp_path: Path) -> None:
+    folder = kind(tarfile.DIRTYPE)
+    layer = archive(
+        ("a/b/c", plain, b"12345"),
+        ("a", kind(tarfile.SYMTYPE, "../.."), b""),
+        ("d", plain, b"123"),
+        ("d", folder, b""),
+        ("d/e", plain, b"1"),
+        ("d/e", plain, b"22"),
+        ("f", plain, b"1"),
+        ("f", kind(tarfile.LNKTYPE, "d/e"), b""),
+    )
+    target = tmp_path / "fs"
+    target.mkdir()
+    (tmp_path / "layer").write_bytes(layer)
+    with open(tmp_path / "layer", "rb") as file:
+        found = unpack_layer(file, target, Form(opaque="user.overlay.opaque"))
+    assert os.readlink(target / "a") == "../.."
+    assert (target / "f").read_bytes() == b"22"
+    assert found.size_bytes == 2
+    # What the file had hidden below does not come back with the directory.
+    assert os.getxattr(target / "d", "user.overlay.opaque") == b"y"
+
+
+def test_more_directories_than_descriptors(tmp_path: Path) -> None:
+    def dated(member: tarfile.TarInfo) -> None:
+        member.type, member.mtime = tarfile.DIRTYPE, 1_000_000_000
+
+    folders: list[Entry] = [(f"d{n % 7}/{n}", dated, b"") for n in range(1500)]
+    files: list[Entry] = [(f"d{n % 7}/{n}/file", plain, b"x") for n in range(1500)]
+    target = made(archive(*folders, *files), tmp_path)
+    assert len(list(target.glob("*/*/file"))) == 1500
+    assert {int(path.stat().st_mtime) for path in target.glob("*/*")} == {1_000_000_000}
+    assert len(os.listdir("/proc/self/fd")) < 100
+
+
+def test_bounds_of_paths(tmp_path: Path) -> None:
+    for number, name in enumerate(("d/" * 400 + "f", "n" * 5000, "n" * 300)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        with pytest.raises((LimitError, LayerError)):
+            unpack(archive((name, plain, b"")), place)
+
+
+@pytest.mark.root
+def test_whiteouts_spare_what_the_layer_has_itself(tmp_path: Path) -> None:
+    require_root()
+    folder = kind(tarfile.DIRTYPE)
+    layers = {
+        "before": (("d/.wh..wh..opq", plain, b""), (".wh.e", plain, b""), (".wh.f", plain, b"")),
+        "after": (),
+    }
+    for order, first in layers.items():
+        own: tuple[Entry, ...] = (
+            ("d/new", plain, b"1"),
+            ("e", folder, b""),
+            ("e/new", plain, b"1"),
+            ("f", plain, b"mine"),
+        )
+        layer = archive(*first, *own, *(layers["before"] if order == "after" else ()))
+        over = made(layer, mkdir(tmp_path / order / "overlay"))
+        assert os.getxattr(over / "d", "trusted.overlay.opaque") == b"y"
+        assert os.getxattr(over / "e", "trusted.overlay.opaque") == b"y"
+        assert (over / "f").read_bytes() == b"mine"
+        place = tmp_path / order / "merged"
+        for name in ("d/old/deep", "e/old", "f", "kept"):
+            path = place / "fs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"below")
+        merged = made(layer, place, Form(merged=True))
+        assert sorted(str(one.relative_to(merged)) for one in merged.rglob("*")) == [
+            "d", "d/new", "e", "e/new", "f", "kept",
+        ]  # fmt: skip
+        assert (merged / "f").read_bytes() == b"mine"
+
+
+def mkdir(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def test_a_directory_that_no_entry_names_is_like_the_one_below(tmp_path: Path) -> None:
+    below = mkdir(tmp_path / "below")
+    (below / "tmp").mkdir()
+    (below / "tmp").chmod(0o1777)
+    os.symlink("/etc", below / "out")
+    layer = archive(("tmp/x", plain, b""), ("out/x", plain, b""))
+    target = made(layer, tmp_path, Form(lower=(below,)))
+    assert (target / "tmp").stat().st_mode & 0o7777 == 0o1777
+    assert (target / "out").stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.mark.root

@@ -13,14 +13,14 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from sampan.base.errors import InvalidError, LimitError
 from sampan.images.core.image import Image, parse_image
 from sampan.images.core.reference import tag_name
+from sampan.images.shell.compression import open_plain, peek
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.index import Entry
-from sampan.images.shell.layers import open_layer
 
 __all__ = ["Loaded", "read_archive", "write_archive"]
 
@@ -47,7 +47,8 @@ def read_archive(file: BinaryIO, content: ContentStore) -> list[Loaded]:
     Raises InvalidError when it is neither kind, LimitError for documents beyond 8 MiB.
     """
     try:
-        with tarfile.open(fileobj=open_layer(file), mode="r|", bufsize=1 << 18) as tar:
+        plain = cast(BinaryIO, open_plain(file, peek(file)))
+        with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 18) as tar:
             return _Reader(content).read(tar)
     except (tarfile.TarError, EOFError) as error:
         raise InvalidError(f"the archive cannot be read: {error}") from error

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 from sampan.images.core.image import parse_image
 from sampan.images.shell.index import Entry
-from sampan.images.shell.layers import apply_layer, write_layer
+from sampan.images.shell.layers import apply_layer
+from sampan.images.shell.pack import write_layer
 from sampan.images.shell.store import ImageStore, now_text
 from sampan.images.shell.thread import in_thread
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sampan.base.errors import InvalidError, NotFoundError
+from sampan.images.core.digest import split_digest
 from sampan.images.core.image import chain_ids
 from sampan.images.shell.content import ContentStore
-from sampan.images.shell.layers import LayerLimits, apply_layer
+from sampan.images.shell.layers import Form, LayerLimits, unpack_layer
 
 __all__ = ["Change", "Snapshots", "Usage"]
 
@@ -61,22 +62,32 @@ class Snapshots:
         Raises LayerError or LimitError for a layer that must not be unpacked, InvalidError when a
         blob is not the layer that the image names.
         """
+        lower: list[Path] = []
         for chain, diff_id, blob in zip(chain_ids(diff_ids), diff_ids, blobs, strict=True):
             with self._unpacking:
                 if not self._layer(chain).exists():
-                    self._unpack(chain, diff_id, blob, content)
+                    self._unpack(chain, diff_id, blob, content, lower[::-1])
+            lower.append(self.layer_path(chain))
 
-    def _unpack(self, chain: str, diff_id: str, blob: str, content: ContentStore) -> None:
+    def _unpack(
+        self, chain: str, diff_id: str, blob: str, content: ContentStore, lower: Sequence[Path]
+    ) -> None:
         temporary = self._layers / (chain.partition(":")[2] + ".new")
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "fs").mkdir(mode=0o755, parents=True)
         try:
             with content.open(blob) as file:
-                found = apply_layer(file, temporary / "fs", self._limits)
-            if found != diff_id:
-                raise InvalidError(f"layer digest mismatch: expected {diff_id}, got {found}")
-            usage = tree_usage(temporary / "fs")
-            (temporary / "size").write_text(str(usage.size_bytes))
+                found = unpack_layer(
+                    file,
+                    temporary / "fs",
+                    Form(lower=lower),
+                    self._limits,
+                    algorithm=split_digest(blob)[0],
+                )
+            for expected, digest in ((blob, found.blob), (diff_id, found.diff_id)):
+                if expected != digest:
+                    raise InvalidError(f"layer digest mismatch: expected {expected}, got {digest}")
+            (temporary / "size").write_text(str(found.size_bytes))
             os.rename(temporary, self._layers / chain.partition(":")[2])
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
