@@ -1,0 +1,1 @@
+"""Container networks: bridges, addresses, published ports, names; by netlink, in pure codecs."""

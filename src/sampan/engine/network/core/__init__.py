@@ -1,0 +1,1 @@
+"""What a network is and how the kernel is told, without telling it."""

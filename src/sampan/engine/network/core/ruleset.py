@@ -1,0 +1,212 @@
+"""The engine's table of packet rules: fixed rules over sets, so that a container changes elements.
+
+```
+prerouting, output    to an address of this host -> map `address` or `port` -> the container
+postrouting           back into the bridge it came from: masquerade, for the answer to find back
+                      from a bridge in `masquerade` to elsewhere: masquerade
+forward               within a bridge: accept. From or to a bridge in `internal`: drop.
+                      Into a bridge: answers and published ports only; so networks are isolated
+```
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from sampan.engine.network.core.model import NetworkRecord, PortMapping
+from sampan.engine.network.core.netlink import Message
+from sampan.engine.network.core.nftables import (
+    DNATTED,
+    ESTABLISHED_RELATED,
+    IPV4,
+    IPV6,
+    Chain,
+    Elements,
+    Hook,
+    Map,
+    Table,
+    connection_is,
+    destination_nat,
+    elements,
+    equal,
+    immediate,
+    local_destination,
+    lookup,
+    make_table,
+    masquerade,
+    meta,
+    payload,
+    verdict,
+)
+
+__all__ = [
+    "PROTOCOLS",
+    "TABLE",
+    "host_table",
+    "network_elements",
+    "port_changes",
+    "resolver_table",
+    "whole",
+]
+
+TABLE: Final = "sampan"
+RESOLVER_TABLE: Final = "sampan-names"
+PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+FAMILIES: Final = (IPV4, IPV6)
+
+
+def host_table(family: int) -> Table:
+    """Return the table for one IP version."""
+    address = "ipv4_addr" if family == IPV4 else "ipv6_addr"
+    target = (address, "inet_service")
+    maps = (
+        Map("bridges", ("ifname",)),
+        Map("internal", ("ifname",)),
+        Map("masquerade", ("ifname",)),
+        Map("within", ("ifname", "ifname")),
+        Map("port", ("inet_proto", "inet_service"), target),
+        Map("address", (address, "inet_proto", "inet_service"), target),
+    )
+    return Table(TABLE, family, maps, (*_nat_chains(family), *_filter_chains(family)))
+
+
+def _within() -> list[bytes]:
+    return [meta("iifname", 1), meta("oifname", 2), lookup("within")]
+
+
+def _nat_chains(family: int) -> Sequence[Chain]:
+    size, offset = (4, 16) if family == IPV4 else (16, 24)
+    # Registers 8 and on are the four-byte words of register 1 and those behind it.
+    protocol = to_port = 8 + size // 4
+    port = protocol + 1
+    by_address = [
+        payload("network", offset, size),
+        meta("l4proto", protocol),
+        payload("transport", 2, 2, port),
+        lookup("address", 1, 1),
+        destination_nat(family, 1, to_port),
+    ]
+    by_port = [
+        meta("l4proto", 8),
+        payload("transport", 2, 2, 9),
+        lookup("port", 8, 1),
+        destination_nat(family, 1, to_port),
+    ]
+    local = [*local_destination(), verdict("jump", "publish")]
+    after = [
+        [*_within(), *connection_is("status", DNATTED), masquerade()],
+        [*_within(), verdict("return")],
+        [meta("iifname"), lookup("masquerade"), masquerade()],
+    ]
+    if family == IPV4:
+        # From the host's loopback address to a container: it could not answer that address.
+        loopback = [payload("network", 12, 1), equal(b"\x7f")]
+        after.append([meta("oifname"), lookup("bridges"), *loopback, masquerade()])
+    return (
+        Chain("publish", (by_address, by_port)),
+        Chain("prerouting", (local,), Hook("nat", "prerouting", -100)),
+        Chain("output", (local,), Hook("nat", "output", -100)),
+        Chain("postrouting", after, Hook("nat", "postrouting", 100)),
+    )
+
+
+def _filter_chains(family: int) -> Sequence[Chain]:
+    inbound = [
+        [*connection_is("state", ESTABLISHED_RELATED), verdict("accept")],
+        [*connection_is("status", DNATTED), verdict("accept")],
+        [verdict("drop")],
+    ]
+    forward = [
+        [*_within(), verdict("accept")],
+        [meta("iifname"), lookup("internal"), verdict("drop")],
+        [meta("oifname"), lookup("internal"), verdict("drop")],
+        [meta("oifname"), lookup("bridges"), verdict("jump", "inbound")],
+    ]
+    chains = [
+        Chain("inbound", inbound),
+        Chain("forward", forward, Hook("filter", "forward", 0)),
+    ]
+    if family == IPV4:
+        # Bridges accept loopback addresses for published ports; nobody in a container may use that.
+        loopback = [payload("network", 16, 1), equal(b"\x7f"), verdict("drop")]
+        guard = [[meta("iifname"), lookup("bridges"), *loopback]]
+        chains.append(Chain("guard", guard, Hook("filter", "prerouting", -300)))
+    return chains
+
+
+def _device(name: str) -> bytes:
+    return name.encode().ljust(16, b"\0")
+
+
+def network_elements(record: NetworkRecord, family: int) -> list[Elements]:
+    """Return what a bridge network adds to the sets."""
+    device = _device(record.bridge)
+    found = [Elements("bridges", ((device, b""),)), Elements("within", ((device * 2, b""),))]
+    if record.internal:
+        found.append(Elements("internal", ((device, b""),)))
+    elif record.flag("enable_ip_masquerade"):
+        found.append(Elements("masquerade", ((device, b""),)))
+    return found
+
+
+def port_changes(
+    ports: Iterable[PortMapping], targets: Sequence[str]
+) -> list[tuple[int, Elements]]:
+    """Return what published ports add to the maps of each family; `targets` are the container's
+    addresses. A port on a host address of one version goes to the container's of the same version.
+    """
+    values = {ip_address(one).version: ip_address(one) for one in targets}
+    found: dict[tuple[int, str], list[tuple[bytes, bytes]]] = {}
+    for one in ports:
+        host = ip_address(one.host_ip)
+        target = values.get(host.version)
+        if target is None:
+            continue
+        family = IPV4 if host.version == 4 else IPV6
+        key = struct.pack(">B3xH2x", PROTOCOLS[one.protocol], one.host_port)
+        value = target.packed + struct.pack(">H2x", one.port)
+        if host.is_unspecified:
+            found.setdefault((family, "port"), []).append((key, value))
+        else:
+            found.setdefault((family, "address"), []).append((host.packed + key, value))
+    return [(family, Elements(name, items)) for (family, name), items in found.items()]
+
+
+def whole(records: Iterable[NetworkRecord], ports: Sequence[tuple[int, Elements]]) -> list[Message]:
+    """Return the commands that make both tables anew, with everything in them."""
+    commands: list[Message] = []
+    networks = list(records)
+    for family in FAMILIES:
+        commands += make_table(host_table(family))
+        for record in networks:
+            for change in network_elements(record, family):
+                commands += elements(TABLE, family, change)
+    for family, change in ports:
+        commands += elements(TABLE, family, change)
+    return commands
+
+
+def resolver_table(udp_port: int, tcp_port: int, address: str) -> Table:
+    """Return the table inside a container that sends questions for `address`, port 53, to the
+    sockets of the engine.
+    """
+    packed = ip_address(address).packed
+    rules = []
+    for protocol, port in (("udp", udp_port), ("tcp", tcp_port)):
+        rules.append(
+            [
+                payload("network", 16, 4),
+                equal(packed),
+                meta("l4proto"),
+                equal(bytes([PROTOCOLS[protocol]])),
+                payload("transport", 2, 2),
+                equal(struct.pack(">H", 53)),
+                immediate(packed, 1),
+                immediate(struct.pack(">H", port), 2),
+                destination_nat(IPV4, 1, 2),
+            ]
+        )
+    return Table(RESOLVER_TABLE, IPV4, (), (Chain("output", rules, Hook("nat", "output", -100)),))

@@ -1,0 +1,1 @@
+"""Sockets, namespaces and files of container networks."""

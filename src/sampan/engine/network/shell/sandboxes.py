@@ -1,0 +1,407 @@
+"""Network namespaces of containers and pods: wired up, published, found again, taken down."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sampan.base.errors import ConflictError, DeniedError, NotFoundError, SampanError
+from sampan.engine.network.core.definition import NetworkOptions
+from sampan.engine.network.core.model import (
+    AS_THE_HOST,
+    DnsSettings,
+    Endpoint,
+    EndpointRequest,
+    NetworkRecord,
+    PortMapping,
+    Sandbox,
+    mac_of,
+)
+from sampan.engine.network.core.network import Network
+from sampan.engine.network.core.nftables import Elements
+from sampan.engine.network.core.ruleset import port_changes
+from sampan.engine.network.shell import namespace
+from sampan.engine.network.shell.kernel import Kernel, ResolverSockets, Wiring
+from sampan.engine.network.shell.ports import Held, HostPorts
+from sampan.engine.network.shell.proxy import TcpProxy, UdpProxy
+from sampan.engine.network.shell.records import Records
+from sampan.engine.network.shell.worker import KernelThread
+
+__all__ = ["NameService", "Sandboxes"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class NameService(Protocol):
+    """Answers the questions of sandboxes."""
+
+    def serve(self, key: str, sockets: ResolverSockets) -> None:
+        """Answer what arrives at these sockets, which it owns from now on."""
+        ...
+
+    def drop(self, key: str) -> None:
+        """Answer a sandbox no more; no harm when it never was."""
+        ...
+
+    def serves(self, key: str) -> bool:
+        """Tell whether a sandbox's questions are answered."""
+        ...
+
+
+class Sandboxes:
+    """The sandboxes by key. One caller at a time may change one of them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        networks: Mapping[str, Network],
+        kernel: Kernel,
+        thread: KernelThread,
+        options: NetworkOptions,
+        names: NameService,
+    ) -> None:
+        self._directory = directory
+        self._networks = networks
+        self._kernel = kernel
+        self._thread = thread
+        self._options = options
+        self._names = names
+        self._records = Records(directory, durable=False)
+        self._ports = HostPorts(options.host_ip)
+        self._proxies: dict[str, list[TcpProxy | UdpProxy]] = {}
+        self._open: dict[str, Sandbox] = {}
+
+    def __iter__(self) -> Iterator[Sandbox]:
+        return iter(list(self._open.values()))
+
+    def get(self, key: str) -> Sandbox | None:
+        """Return the open sandbox of a key."""
+        return self._open.get(key)
+
+    async def open(
+        self,
+        key: str,
+        requests: Sequence[EndpointRequest],
+        ports: Sequence[PortMapping] = (),
+        *,
+        dns: DnsSettings = AS_THE_HOST,
+        label: str = "",
+        owner: str = "container",
+    ) -> Sandbox:
+        """Make a sandbox; see `Networks.open_sandbox`."""
+        if key in self._open:
+            raise ConflictError(f"sandbox {key} is open already")
+        path = self._directory / key
+        sandbox = Sandbox(key, str(path), dns=dns, owner=owner)
+        self._open[key] = sandbox
+        try:
+            for number, request in enumerate(requests):
+                endpoint = self._allocate(key, request, f"eth{number}")
+                sandbox = dataclasses.replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
+                self._open[key] = sandbox
+            changes = self._publish(sandbox, ports, label or key)
+            sandbox = dataclasses.replace(
+                sandbox, ports=tuple(one.mapping for one in self._ports.held(key))
+            )
+            self._open[key] = sandbox
+            sockets = await self._thread.call(self._make, sandbox, changes)
+            if sockets is not None:
+                self._names.serve(key, sockets)
+        except BaseException:
+            await self.close(key)
+            raise
+        return sandbox
+
+    def _make(
+        self, sandbox: Sandbox, changes: Sequence[tuple[int, Elements]]
+    ) -> ResolverSockets | None:
+        """Do the kernel's part of an opening; on the thread."""
+        self._records.put(sandbox.key, sandbox.document())
+        wirings = [self._wiring(one) for one in sandbox.endpoints]
+        sockets = self._kernel.make_sandbox(
+            Path(sandbox.path), wirings, names=self._wants_names(sandbox)
+        )
+        self._kernel.change_rules(changes)
+        return sockets
+
+    def _record(self, network: str) -> NetworkRecord:
+        return self._networks[network].record
+
+    def _wiring(self, endpoint: Endpoint) -> Wiring:
+        return Wiring(endpoint, self._record(endpoint.network))
+
+    def _wants_names(self, sandbox: Sandbox) -> bool:
+        return any(self._record(one.network).has_names for one in sandbox.endpoints)
+
+    def _allocate(self, key: str, request: EndpointRequest, interface: str) -> Endpoint:
+        """Take the addresses of an endpoint and make it a member of its network."""
+        network = self._networks.get(request.network)
+        if network is None:
+            raise NotFoundError(f"network {request.network} not found")
+        if key in network.members:
+            raise DeniedError(f"endpoint already exists in network {network.record.name}")
+        address = network.allocate(4, request.address)
+        endpoint = Endpoint(
+            id=secrets.token_hex(32),
+            network=request.network,
+            interface=interface,
+            device=f"veth{secrets.token_hex(4)}",
+            mac="",
+            address=address,
+            gateway=network.gateway(4),
+            gateway6=network.gateway(6),
+            names=tuple(request.names),
+            links=dict(request.links),
+            priority=request.priority,
+        )
+        network.members[key] = endpoint
+        try:
+            address6 = network.allocate(6, request.address6)
+        except BaseException:
+            del network.members[key]
+            network.release(endpoint)
+            raise
+        endpoint = dataclasses.replace(endpoint, address6=address6)
+        mac = request.mac or mac_of(endpoint.addresses()[0])
+        endpoint = dataclasses.replace(endpoint, mac=mac)
+        network.members[key] = endpoint
+        return endpoint
+
+    def _versions(self, sandbox: Sandbox) -> set[int]:
+        """Return the IP versions that ports can be published on: proxied where they differ."""
+        own: set[int] = {
+            one.version for endpoint in sandbox.endpoints for one in endpoint.addresses()
+        }
+        if own and self._options.userland_proxy and _host_has_ipv6():
+            return {4, 6}
+        return own
+
+    def _targets(self, sandbox: Sandbox) -> list[str]:
+        """Return the addresses that published ports lead to: of the endpoint with the gateway."""
+        found = []
+        for version in (4, 6):
+            endpoint = sandbox.gateway_endpoint(version)
+            if endpoint is not None:
+                found += [str(one) for one in endpoint.addresses() if one.version == version]
+        return found
+
+    def _publish(
+        self, sandbox: Sandbox, ports: Sequence[PortMapping], label: str
+    ) -> list[tuple[int, Elements]]:
+        """Hold host ports and copy where rules cannot lead; returns what to add to the rules."""
+        targets = self._targets(sandbox)
+        if not ports or not targets:
+            return []
+        try:
+            held = self._ports.reserve(sandbox.key, ports, self._versions(sandbox))
+        except SampanError as error:
+            endpoint = sandbox.gateway_endpoint(4) or sandbox.endpoints[0]
+            raise type(error)(
+                "driver failed programming external connectivity on endpoint "
+                f"{label} ({endpoint.id}): {error}"
+            ) from error
+        self._start_proxies(sandbox.key, held, targets)
+        return port_changes([one.mapping for one in held], targets)
+
+    def _start_proxies(self, key: str, held: Sequence[Held], targets: Sequence[str]) -> None:
+        if not self._options.userland_proxy:
+            return
+        proxies = self._proxies.setdefault(key, [])
+        for one in held:
+            version6 = ":" in one.mapping.host_ip
+            same = next((to for to in targets if (":" in to) == version6), None)
+            if one.socket is None or (same is not None and self._kernel.has_rules):
+                continue
+            target = same or targets[0], one.mapping.port
+            if one.mapping.protocol == "tcp":
+                proxies.append(TcpProxy(one.socket, target))
+            elif one.mapping.protocol == "udp":
+                proxies.append(UdpProxy(one.socket, target))
+
+    def _stop_publishing(self, sandbox: Sandbox) -> list[tuple[int, Elements]]:
+        """Let host ports go; returns what to remove from the rules."""
+        for proxy in self._proxies.pop(sandbox.key, ()):
+            proxy.close()
+        self._ports.release(sandbox.key)
+        return port_changes(sandbox.ports, self._targets(sandbox))
+
+    async def close(self, key: str) -> None:
+        """Take a sandbox down: names, ports, addresses, namespace. No harm when there is none."""
+        sandbox = self._open.get(key)
+        if sandbox is None:
+            return
+        self._names.drop(key)
+        changes = self._stop_publishing(sandbox)
+        for endpoint in sandbox.endpoints:
+            network = self._networks.get(endpoint.network)
+            if network is not None:
+                network.members.pop(key, None)
+        try:
+            await self._thread.call(self._unmake, sandbox, changes)
+        finally:
+            del self._open[key]
+            for endpoint in sandbox.endpoints:
+                network = self._networks.get(endpoint.network)
+                if network is not None:
+                    network.release(endpoint)
+
+    def _unmake(self, sandbox: Sandbox, changes: Sequence[tuple[int, Elements]]) -> None:
+        """Do the kernel's part of a closing; on the thread."""
+        try:
+            self._kernel.change_rules(changes, remove=True)
+            self._kernel.silence(sandbox.endpoints)
+        except OSError as error:
+            _LOG.warning("sandbox %s: %s", sandbox.key[:12], error)
+        namespace.release(Path(sandbox.path))
+        self._records.remove(sandbox.key)
+
+    async def connect(self, key: str, request: EndpointRequest) -> Endpoint:
+        """Add an endpoint to an open sandbox."""
+        before = self._open[key]
+        used = {one.interface for one in before.endpoints}
+        interface = next(f"eth{n}" for n in range(len(used) + 1) if f"eth{n}" not in used)
+        endpoint = self._allocate(key, request, interface)
+        after = dataclasses.replace(before, endpoints=(*before.endpoints, endpoint))
+        names = self._wants_names(after) and not self._names.serves(key)
+        try:
+            sockets = await self._thread.call(self._add, after, endpoint, names)
+        except BaseException:
+            network = self._networks[request.network]
+            network.members.pop(key, None)
+            network.release(endpoint)
+            raise
+        self._open[key] = after
+        if sockets is not None:
+            self._names.serve(key, sockets)
+        await self._moved(before, after)
+        return endpoint
+
+    def _add(self, after: Sandbox, endpoint: Endpoint, names: bool) -> ResolverSockets | None:
+        self._records.put(after.key, after.document())
+        path = Path(after.path)
+        self._kernel.add_endpoint(path, self._wiring(endpoint), after.endpoints)
+        return self._kernel.reopen_resolver(path) if names else None
+
+    async def disconnect(self, key: str, network_id: str) -> None:
+        """Take an endpoint out of an open sandbox; NotFoundError when it has none there."""
+        before = self._open[key]
+        endpoint = before.endpoint(network_id)
+        if endpoint is None:
+            raise NotFoundError(f"sandbox {key} is not in network {network_id}")
+        left = tuple(one for one in before.endpoints if one.network != network_id)
+        after = dataclasses.replace(before, endpoints=left)
+        self._open[key] = after
+        network = self._networks[network_id]
+        network.members.pop(key, None)
+        await self._thread.call(self._take_out, after, endpoint)
+        network.release(endpoint)
+        await self._moved(before, after)
+
+    def _take_out(self, after: Sandbox, endpoint: Endpoint) -> None:
+        self._kernel.remove_endpoint(Path(after.path), endpoint, after.endpoints)
+        self._records.put(after.key, after.document())
+
+    async def _moved(self, before: Sandbox, after: Sandbox) -> None:
+        """Lead published ports to the endpoint that has the gateway now."""
+        old, new = self._targets(before), self._targets(after)
+        if old == new or not after.ports:
+            return
+        for proxy in self._proxies.pop(after.key, ()):
+            proxy.close()
+        await self._thread.call(
+            self._kernel.change_rules, port_changes(after.ports, old), remove=True
+        )
+        if new:
+            self._start_proxies(after.key, self._ports.held(after.key), new)
+            await self._thread.call(self._kernel.change_rules, port_changes(after.ports, new))
+
+    # At a start: what an earlier engine has left.
+
+    def load(self) -> list[Sandbox]:
+        """Read the sandboxes of an earlier engine and take their addresses again."""
+        for key, document in self._records:
+            try:
+                sandbox = Sandbox.of_document(document)
+            except SampanError as error:
+                _LOG.warning("sandbox %s: %s", key, error)
+                continue
+            known = tuple(one for one in sandbox.endpoints if one.network in self._networks)
+            sandbox = dataclasses.replace(sandbox, endpoints=known)
+            self._open[key] = sandbox
+            for endpoint in known:
+                self._networks[endpoint.network].restore(key, endpoint)
+        return list(self._open.values())
+
+    def rules(self) -> list[tuple[int, Elements]]:
+        """Return what the published ports of all sandboxes add to the rules."""
+        return [
+            change
+            for sandbox in self._open.values()
+            for change in port_changes(sandbox.ports, self._targets(sandbox))
+        ]
+
+    async def resume(self) -> None:
+        """Serve loaded sandboxes again; those whose namespace is gone are taken down."""
+        for sandbox in list(self._open.values()):
+            try:
+                sockets = await self._thread.call(self._reenter, sandbox)
+            except OSError:
+                await self.close(sandbox.key)
+                continue
+            if sockets is not None:
+                self._names.serve(sandbox.key, sockets)
+            self._hold_again(sandbox)
+
+    def _reenter(self, sandbox: Sandbox) -> ResolverSockets | None:
+        path = Path(sandbox.path)
+        if self._wants_names(sandbox):
+            return self._kernel.reopen_resolver(path)
+        with namespace.entered(path):
+            return None
+
+    def _hold_again(self, sandbox: Sandbox) -> None:
+        targets = self._targets(sandbox)
+        for one in sandbox.ports:
+            versions = {6 if ":" in one.host_ip else 4}
+            try:
+                held = self._ports.reserve(sandbox.key, [one], versions)
+            except SampanError as error:
+                _LOG.warning("sandbox %s: %s", sandbox.key[:12], error)
+                continue
+            if targets:
+                self._start_proxies(sandbox.key, held, targets)
+
+    async def close_unclaimed(self, owner: str, keys: Collection[str]) -> None:
+        """Take down every sandbox of an owner that is not among those named."""
+        for sandbox in list(self._open.values()):
+            if sandbox.owner == owner and sandbox.key not in keys:
+                await self.close(sandbox.key)
+
+    def leave(self) -> None:
+        """Stop answering and copying; the sandboxes stay for the next engine."""
+        for sandbox in self._open.values():
+            self._names.drop(sandbox.key)
+            for proxy in self._proxies.pop(sandbox.key, ()):
+                proxy.close()
+            self._ports.release(sandbox.key)
+
+    def remove_strays(self) -> None:
+        """Let go of namespaces that no record tells of: an engine died while it made them."""
+        if not self._directory.is_dir():
+            return
+        for path in self._directory.iterdir():
+            if path.suffix == ".new":
+                path.unlink(missing_ok=True)
+            elif path.suffix != ".json" and path.name not in self._open:
+                namespace.release(path)
+
+
+def _host_has_ipv6() -> bool:
+    try:
+        return Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").read_text().strip() == "0"
+    except OSError:
+        return False
