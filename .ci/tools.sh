@@ -36,6 +36,7 @@ build_etcd() { # name, package
 }
 
 install_tool h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+install_tool crictl sigs.k8s.io/cri-tools/cmd/crictl@v1.34.0
 install_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 build_etcd etcdctl36 go.etcd.io/etcd/etcdctl/v3
 build_etcd etcd36 go.etcd.io/etcd/server/v3

@@ -22,6 +22,7 @@ SOURCE = {
     "etcd": "Debian package etcd-server",
     "etcdctl": "Debian package etcd-client",
     "etcdctl36": "built by .ci/tools.sh",
+    "crictl": "built by .ci/tools.sh",
     "grpcurl": "built by .ci/tools.sh",
     "h2spec": "built by .ci/tools.sh",
     "h2load": "Debian package nghttp2-client",

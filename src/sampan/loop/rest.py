@@ -8,16 +8,14 @@ directions, each of which ends on its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
-import stat
 from pathlib import Path
 
-from sampan.base.errors import ConflictError
 from sampan.loop.raw_stream import RawStream
 from sampan.loop.rest_connection import Handler, Request, Response, RestConnection
+from sampan.loop.unix_socket import remove_stale_socket
 
 __all__ = ["Handler", "RawStream", "Request", "Response", "RestServer"]
 
@@ -39,7 +37,7 @@ class RestServer:
 
         Raises ConflictError while somebody does, OSError when the place cannot be used.
         """
-        _remove_socket(path)
+        remove_stale_socket(path)
         mask = os.umask(0o177)
         try:
             server = await asyncio.get_running_loop().create_unix_server(self._accept, path)
@@ -80,19 +78,3 @@ class RestServer:
             await asyncio.wait(tasks, timeout=5)
         for path in self._paths:
             path.unlink(missing_ok=True)
-
-
-def _remove_socket(path: Path) -> None:
-    """Take a socket away that its server has left behind."""
-    try:
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-    raise ConflictError(f"{path}: another process listens on this socket")

@@ -59,7 +59,11 @@ class Request:
         self.query: Mapping[str, list[str]] = (
             parse_qs(query, keep_blank_values=True) if query else {}
         )
-        self.headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in event.headers}
+        self.headers: dict[str, str] = {}
+        for name, value in event.headers:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            # What comes several times means a list (RFC 9110, 5.3).
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def first(self, name: str, default: str = "") -> str:
         """Return the first value of a query parameter."""

@@ -11,6 +11,7 @@ One port takes gRPC over HTTP/2 (with prior knowledge, or TLS and ALPN), plain H
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -19,6 +20,7 @@ from sampan.loop.connection import ServerConnection
 from sampan.loop.route import Router
 from sampan.loop.rpc_stats import RpcStats
 from sampan.loop.server_limits import ServerLimits
+from sampan.loop.unix_socket import remove_stale_socket
 from sampan.wire.grpc.service import HttpHandler, MethodTable
 
 __all__ = ["RpcServer"]
@@ -72,13 +74,27 @@ class RpcServer:
         name = listener.sockets[0].getsockname()
         return str(name[0]), int(name[1])
 
-    async def listen_unix(self, path: str | Path, tls: ssl.SSLContext | None = None) -> None:
-        """Listen on a Unix socket. Raises OSError."""
+    async def listen_unix(
+        self, path: str | Path, tls: ssl.SSLContext | None = None, *, mode: int | None = None
+    ) -> None:
+        """Listen on a Unix socket; `mode` are its permissions, by default those of the umask.
+
+        Raises OSError, ConflictError while another process listens there.
+        """
         loop = asyncio.get_running_loop()
+        remove_stale_socket(Path(path))
+        mask = os.umask(0o177) if mode is not None else None
+        try:
+            listener = await loop.create_unix_server(
+                self._connection, str(path), ssl=tls, backlog=_BACKLOG
+            )
+        finally:
+            if mask is not None:
+                os.umask(mask)
         self._socket_paths.append(Path(path))
-        self._add(
-            await loop.create_unix_server(self._connection, str(path), ssl=tls, backlog=_BACKLOG)
-        )
+        self._add(listener)
+        if mode is not None:
+            os.chmod(path, mode)
 
     def _add(self, listener: asyncio.Server) -> None:
         self._listeners.append(listener)

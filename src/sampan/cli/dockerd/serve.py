@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sampan import __version__
 from sampan.base.errors import ConflictError, InvalidError, SampanError
@@ -26,6 +26,9 @@ from sampan.engine.api.server import api_router
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.loop.rest import RestServer
 from sampan.loop.runner import run
+
+if TYPE_CHECKING:
+    from sampan.engine.cri.api.server import CriServer
 
 __all__ = ["main"]
 
@@ -177,18 +180,31 @@ async def _serve(settings: Settings, listeners: Listeners, words: Sequence[str])
     began = time.monotonic()
     engine = await Engine.open(settings.engine)
     server = RestServer(api_router(engine))
+    cri = _cri_server(engine) if settings.engine.cri_socket else None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, engine, settings, words)
     try:
+        if cri is not None and settings.engine.cri_socket:
+            await cri.listen(settings.engine.cri_socket)
+            _LOG.info("CRI listen on %s", settings.engine.cri_socket)
         await listeners.open(server)
         _LOG.info("Daemon has completed initialization in %.3f s", time.monotonic() - began)
         await stop.wait()
     finally:
+        if cri is not None:
+            await cri.close()
         await engine.close()
         await server.close()
+
+
+def _cri_server(engine: Engine) -> CriServer:
+    """Return the kubelet's interface; loaded only by who asks for it, for it takes memory."""
+    from sampan.engine.cri.api.server import CriServer
+
+    return CriServer(engine)
 
 
 def _reload(engine: Engine, settings: Settings, words: Sequence[str]) -> None:

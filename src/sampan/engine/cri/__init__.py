@@ -1,1 +1,1 @@
-"""The Kubernetes Container Runtime Interface: its messages and streams; not served yet."""
+"""The Kubernetes Container Runtime Interface: pods and containers for a kubelet."""

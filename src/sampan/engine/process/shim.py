@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -200,11 +201,20 @@ def read_exit(directory: Path) -> ExitRecord | None:
     return ExitRecord(found["exit_code"], found["oom_killed"], found["finished_at"])
 
 
+def _connect(control: socket.socket, directory: Path) -> None:
+    """Connect by the directory's descriptor: a full path may exceed what an address holds."""
+    here = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        control.connect(f"/proc/self/fd/{here}/{SOCKET_FILE}")
+    finally:
+        os.close(here)
+
+
 async def reattach(directory: Path) -> ShimHandle | ExitRecord | None:
     """Find a container again after the daemon's restart: its shim, how it ended, or nothing."""
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        control.connect(str(directory / SOCKET_FILE))
+        _connect(control, directory)
     except OSError:
         control.close()
         return read_exit(directory)

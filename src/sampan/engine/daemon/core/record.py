@@ -53,6 +53,14 @@ class ContainerRecord:
     restart_count: int = 0
     path: str = ""
     args: list[str] = field(default_factory=list)
+    cri: dict[str, Any] = field(default_factory=dict)
+    """What the kubelet's interface keeps here; empty for a container of Docker's."""
+
+    @property
+    def spec_changes(self) -> Mapping[str, Any]:
+        """What is laid over the specification that the other fields make."""
+        found: Mapping[str, Any] = self.cri.get("spec") or {}
+        return found
 
     @property
     def labels(self) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.security import filter_section, parse_security
 from sampan.engine.runtime.core.capability import tweak
 
-__all__ = ["Surroundings", "specification", "volume_mounts"]
+__all__ = ["Surroundings", "overlaid", "specification", "volume_mounts"]
 
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_DEVICES: Final = (
@@ -84,7 +84,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
     if seccomp is not None:
         linux["seccomp"] = seccomp
     uts = not host["UTSMode"]
-    return {
+    made = {
         "ociVersion": "1.2.0",
         "root": {"path": around.root_path, "readonly": host["ReadonlyRootfs"]},
         "hostname": record.config["Hostname"] if uts else "",
@@ -101,6 +101,17 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "linux": linux,
         "annotations": dict(host["Annotations"] or {}),
     }
+    return overlaid(made, record.spec_changes)
+
+
+def overlaid(made: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with another laid over it: objects merge, all else is replaced."""
+    merged = dict(made)
+    for key, value in changes.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = overlaid(below, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def process_of(
@@ -240,6 +251,9 @@ def volume_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
     mounts = []
     for one in record.mounts:
         if one["Type"] == "tmpfs":
+            continue
+        if "Options" in one:
+            mounts.append(_mount(one["Destination"], "bind", one["Source"], one["Options"]))
             continue
         words = ["rbind" if one.get("Recursive", True) else "bind"]
         words.append(one.get("Propagation") or "rprivate")

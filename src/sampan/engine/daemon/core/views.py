@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sampan.base.moment import instant
 from sampan.engine.daemon.core.record import ContainerRecord
@@ -94,8 +94,11 @@ def _quoted(word: str) -> str:
     return f"'{word}'" if " " in word else word
 
 
+_PRIVATE: Final = ("Recursive", "TmpfsOptions", "Options")
+
+
 def _public(mount: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in mount.items() if key not in ("Recursive", "TmpfsOptions")}
+    return {key: value for key, value in mount.items() if key not in _PRIVATE}
 
 
 def inspection(

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,7 +124,10 @@ class Engine:
         """Stop: containers too, unless they are to live on."""
         self.lifecycle.closing = True
         if not self.options.live_restore:
-            running = [one for one in self.registry if one.record.state.running]
+            # A kubelet's pods outlive the runtime's restarts.
+            running = [
+                one for one in self.registry if one.record.state.running and not one.record.cri
+            ]
             await asyncio.gather(*(self._stop_for_shutdown(one) for one in running))
         for container in self.registry:
             self.health.end(container)
@@ -245,7 +248,6 @@ class Engine:
         entry = self._image(config["Image"])
         merged, line = merge_image(config, entry.image.config)
         name = check_name(name) if name else random_name(self.registry.taken, id_)
-        self.registry.reserve(name, id_)
         record = ContainerRecord(
             id=id_,
             name=name,
@@ -258,10 +260,24 @@ class Engine:
             path=line[0],
             args=list(line[1:]),
         )
-        try:
+
+        def settle() -> None:
             self._check_relations(record)
             self.networking.prepare(record, body.get("NetworkingConfig") or {})
             record.mounts = collect_mounts(merged, host, self._inherited(host), self.volumes)
+
+        await self.place(record, settle)
+        return id_, warnings
+
+    async def place(self, record: ContainerRecord, settle: Callable[[], None]) -> Container:
+        """Make room for a new container under its name; `settle` completes the record meanwhile.
+
+        Nothing stays when it fails.
+        """
+        id_ = record.id
+        self.registry.reserve(record.name, id_)
+        try:
+            settle()
             container = self._container(record)
             container.directory.mkdir(mode=0o700)
             self.images.snapshots.prepare(id_)
@@ -270,13 +286,13 @@ class Engine:
                 await asyncio.to_thread(populate, record.mounts, layers[::-1])
             container.save()
         except BaseException:
-            self.registry.release(name)
+            self.registry.release(record.name)
             self.images.snapshots.remove(id_)
             shutil.rmtree(self._containers / id_, ignore_errors=True)
             raise
         self.registry.add(container)
         self.publish(container, "create")
-        return id_, warnings
+        return container
 
     def _image(self, name: str) -> Any:
         if not name:
@@ -316,7 +332,7 @@ class Engine:
     def shared_namespaces(self, record: ContainerRecord) -> Mapping[str, str]:
         """Return namespaces of other containers that this one joins: type to path."""
         shared = {}
-        for kind, key in (("pid", "PidMode"), ("ipc", "IpcMode")):
+        for kind, key in (("pid", "PidMode"), ("ipc", "IpcMode"), ("uts", "UTSMode")):
             mode, _, other = record.host_config[key].partition(":")
             if mode == "container":
                 found = self.find(other)

@@ -25,6 +25,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._by_id
+
     def reserve(self, name: str, id_: str) -> None:
         """Take a name; ConflictError as Docker's when it is taken."""
         holder = self._by_name.get(name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sampan.base.errors import ConflictError, NotFoundError
-from sampan.engine.daemon.core.translate import environment
+from sampan.engine.daemon.core.translate import environment, overlaid
 from sampan.engine.daemon.shell.container import Container, ExecSession
 from sampan.engine.daemon.shell.streams import ShimStream, stream_pair
 from sampan.engine.process.shim import ShimHandle
@@ -74,6 +74,11 @@ class Sessions:
         """Forget the sessions of a container that goes."""
         for exec_id in container.execs:
             self._execs.pop(exec_id, None)
+
+    def drop(self, container: Container, session: ExecSession) -> None:
+        """Forget one session that nobody will ask for again."""
+        self._execs.pop(session.id, None)
+        container.execs.pop(session.id, None)
 
     async def start(
         self,
@@ -152,7 +157,7 @@ class Sessions:
         }
         if size is not None:
             process["consoleSize"] = {"width": size[0], "height": size[1]}
-        return process
+        return overlaid(process, record.spec_changes.get("process") or {})
 
     async def probe(
         self, container: Container, command: list[str], timeout_s: float
@@ -172,8 +177,7 @@ class Sessions:
             return await code, output.decode(errors="replace")
         finally:
             stream.close()
-            self._execs.pop(session.id, None)
-            container.execs.pop(session.id, None)
+            self.drop(container, session)
 
 
 def shim_of(container: Container) -> ShimHandle:

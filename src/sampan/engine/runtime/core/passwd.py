@@ -25,9 +25,13 @@ class Identity:
     home: str
 
 
-def resolve(wanted: str, extra: Sequence[str], passwd: str, group: str) -> Identity:
+def resolve(
+    wanted: str, extra: Sequence[str], passwd: str, group: str, memberships: str = ""
+) -> Identity:
     """Return the identity of `wanted` with the additional groups `extra`.
 
+    The groups that list the user count when no group is named; always with `memberships`
+    "merge", never with "strict".
     Raises InvalidError with Docker's words when a name has no entry.
     """
     user, _, group_name = wanted.partition(":")
@@ -39,15 +43,15 @@ def resolve(wanted: str, extra: Sequence[str], passwd: str, group: str) -> Ident
         raise InvalidError(f"unable to find user {user}: no matching entries in passwd file")
     uid = _number(found[2] if found else user or "0")
     gid = _number(found[3]) if found else 0
-    memberships: list[int] = []
     if group_name:
         gid = _group(group_name, groups)
-    elif found:
-        memberships = [_number(one[2]) for one in groups if found[0] in one[3].split(",")]
-    memberships += [_group(name, groups) for name in extra]
+    listed: list[int] = []
+    if found and memberships != "strict" and (memberships == "merge" or not group_name):
+        listed = [_number(one[2]) for one in groups if found[0] in one[3].split(",")]
+    listed += [_group(name, groups) for name in extra]
     home = found[5] if found and found[5] else "/"
     # The own group is listed too: a file that denies its group must not be open to who left it.
-    return Identity(uid, gid, tuple(dict.fromkeys([gid, *memberships])), home)
+    return Identity(uid, gid, tuple(dict.fromkeys([gid, *listed])), home)
 
 
 def _group(name: str, groups: Iterable[list[str]]) -> int:

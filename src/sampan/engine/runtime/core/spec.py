@@ -43,6 +43,8 @@ class User:
     umask: int | None = None
     name: str = ""
     extra_groups: tuple[str, ...] = ()
+    memberships: str = ""
+    """Groups of `/etc/group`: `merge` takes them, `strict` does not, else only without a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ def _user(fields: Fields) -> User:
         umask=fields.optional_integer("umask"),
         name=fields.text("username"),
         extra_groups=fields.texts("x-groups"),
+        memberships=fields.text("x-memberships"),
     )
 
 

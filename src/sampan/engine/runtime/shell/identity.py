@@ -47,7 +47,8 @@ def lookup_user(root_fd: int, user: User) -> Identity:
     if not user.name and not user.extra_groups:
         return Identity(user.uid, user.gid, user.additional_gids, "")
     passwd, group = _text(root_fd, "/etc/passwd"), _text(root_fd, "/etc/group")
-    found = resolve(user.name or f"{user.uid}:{user.gid}", user.extra_groups, passwd, group)
+    name = user.name or f"{user.uid}:{user.gid}"
+    found = resolve(name, user.extra_groups, passwd, group, user.memberships)
     groups = (*found.groups, *user.additional_gids)
     return Identity(found.uid, found.gid, tuple(dict.fromkeys(groups)), found.home)
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sampan.base.errors import InvalidError, LimitError
-from sampan.engine.cri.remote import ByteStream, Size, StdinQueue, parse_size
+from sampan.engine.cri.streaming.remote import ByteStream, Size, StdinQueue, parse_size
 from sampan.wire.websocket import Close, CloseCode, Message, WebSocket
 
 __all__ = ["PROTOCOLS", "WebSocketRemote", "choose_protocol"]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sampan.base.errors import InvalidError, LimitError, UnavailableError
-from sampan.engine.cri.remote import (
+from sampan.engine.cri.streaming.remote import (
     STREAM_TIMEOUT_S,
     ByteStream,
     Size,

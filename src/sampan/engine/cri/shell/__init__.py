@@ -1,0 +1,1 @@
+"""Pods, containers and images of CRI upon the engine."""
