@@ -32,6 +32,7 @@ SOURCE = {
     "runc": "Debian package runc",
     "docker-registry": "Debian package docker-registry",
     "skopeo": "Debian package skopeo",
+    "htpasswd": "Debian package apache2-utils",
 }
 
 

@@ -14,7 +14,7 @@ from sampan.images.core.challenge import (
     decode_credentials,
     parse_challenges,
 )
-from sampan.images.core.endpoint import check_mirror, endpoints, is_insecure
+from sampan.images.core.endpoint import endpoints, is_insecure, proxy_for
 from sampan.images.core.reference import parse_reference
 
 
@@ -44,10 +44,17 @@ def test_loopback_goes_without_tls() -> None:
     assert not is_insecure("example.org", ("10.0.0.0/8", "other"))
 
 
-@pytest.mark.parametrize("text", ["mirror", "ftp://mirror", "https://", "https://a:b@mirror"])
-def test_odd_mirrors_are_refused(text: str) -> None:
-    with pytest.raises(InvalidError):
-        check_mirror(text)
+def test_proxies() -> None:
+    def proxy(url: str, without: str = "") -> str | None:
+        return proxy_for(url, "plain:1", "http://secure:2", without)
+
+    assert proxy("http://a.org/v2/") == "http://plain:1"
+    assert proxy("https://a.org/v2/") == "http://secure:2"
+    for without in ("*", "a.org", ".org", "b.com, a.org"):
+        assert proxy("https://a.org/v2/", without) is None
+    assert proxy("https://10.1.1.1/", "10.0.0.0/8") is None
+    assert proxy("https://xa.org/", "a.org") is not None
+    assert proxy("http://localhost:5000/") is None
 
 
 def test_challenges() -> None:

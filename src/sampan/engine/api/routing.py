@@ -21,6 +21,7 @@ from sampan.base.errors import (
 )
 from sampan.engine.daemon.shell.lifecycle import StartError
 from sampan.engine.runtime.shell.launch import LaunchError
+from sampan.images.core.refusal import UnauthorizedError
 from sampan.loop.rest import Request, Response
 
 __all__ = [
@@ -40,6 +41,7 @@ MINIMUM_VERSION: Final = "1.40"
 _VERSION: Final = re.compile(r"/v(\d+)\.(\d+)(/.*)")
 _STATUS: Final = (
     (InvalidError, 400),
+    (UnauthorizedError, 401),
     (DeniedError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sampan.engine.api.archives import ArchiveRoutes
 from sampan.engine.api.containers import ContainerRoutes
+from sampan.engine.api.image_archives import ImageArchiveRoutes
+from sampan.engine.api.image_transfer import ImageTransferRoutes
 from sampan.engine.api.images import ImageRoutes
 from sampan.engine.api.routing import Route, Router
 from sampan.engine.api.system import HEADERS, SystemRoutes
@@ -15,7 +17,13 @@ __all__ = ["api_router", "api_routes"]
 def api_routes(engine: Engine) -> tuple[Route, ...]:
     """Return every endpoint."""
     containers = (*ContainerRoutes(engine).routes(), *ArchiveRoutes(engine).routes())
-    return (*containers, *SystemRoutes(engine).routes(), *ImageRoutes(engine).routes())
+    # Those of one image last: its name may have slashes, and look like another path.
+    images = (
+        *ImageTransferRoutes(engine).routes(),
+        *ImageArchiveRoutes(engine).routes(),
+        *ImageRoutes(engine).routes(),
+    )
+    return (*containers, *SystemRoutes(engine).routes(), *images)
 
 
 def api_router(engine: Engine) -> Router:

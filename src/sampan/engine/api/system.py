@@ -60,7 +60,6 @@ class SystemRoutes:
             Route("GET", "/info", self._info),
             Route("GET", "/events", self._events),
             Route("GET", "/system/df", self._usage),
-            Route("POST", "/auth", self._auth),
             Route("GET", "/plugins", self._no_plugins),
             Route("GET", "/volumes", self._volumes),
             Route("POST", "/volumes/create", self._volume_create),
@@ -78,8 +77,6 @@ class SystemRoutes:
             Route("POST", "/build/prune", self._build_prune),
             Route("POST", "/session", self._not_yet),
             Route("POST", "/grpc", self._not_yet),
-            Route("GET", "/images/search", self._not_yet),
-            Route("GET", "/distribution/{name...}/json", self._not_yet),
             Route("GET", "/containers/{id}/attach/ws", self._not_yet),
             *(Route(m, f"/{one}", self._swarm) for one in swarm for m in ("GET", "POST")),
             *(
@@ -243,10 +240,6 @@ class SystemRoutes:
                 "BuildCache": [],
             }
         )
-
-    async def _auth(self, call: Call) -> Response:
-        await call.body()
-        raise UnsupportedError("logging in to a registry is not supported yet")
 
     async def _no_plugins(self, _: Call) -> Response:
         return json_response([])

@@ -16,7 +16,7 @@ ALGORITHMS: Final = ("sha256", "sha512")
 class Hash(Protocol):
     """What hashlib makes."""
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Take more of the content."""
 
     def hexdigest(self) -> str:

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from sampan.base.errors import InvalidError
 from sampan.images.core.reference import Reference
 
 __all__ = [
     "INDEX_SERVER",
     "Endpoint",
-    "check_insecure",
-    "check_mirror",
     "endpoints",
     "is_insecure",
+    "proxy_for",
     "registry_host",
 ]
 
@@ -41,23 +39,6 @@ class Endpoint:
 def registry_host(domain: str) -> str:
     """Return the host (and port) that serves the images of a domain."""
     return _HUB_HOST if domain == _HUB else domain
-
-
-def check_mirror(text: str) -> str:
-    """Return a mirror's URL; InvalidError with Docker's words when it cannot be one."""
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        raise InvalidError(f'invalid mirror: unsupported scheme "{url.scheme}" in "{text}"')
-    if url.query or url.fragment or url.username is not None:
-        raise InvalidError(f'invalid mirror: query, fragment and user are not allowed in "{text}"')
-    return text.rstrip("/")
-
-
-def check_insecure(text: str) -> str:
-    """Return a host or a network that may go without TLS; InvalidError for a URL."""
-    if "://" in text:
-        raise InvalidError(f"insecure registry {text} should not contain '://'")
-    return text
 
 
 def is_insecure(host: str, insecure: Sequence[str]) -> bool:
@@ -91,7 +72,7 @@ def endpoints(
     if reference.domain == _HUB and not push:
         for mirror in mirrors:
             host = urlsplit(mirror).netloc
-            found.append(Endpoint(mirror, host, not is_insecure(host, insecure), True))
+            found.append(Endpoint(mirror.rstrip("/"), host, not is_insecure(host, insecure), True))
     host = registry_host(reference.domain)
     if is_insecure(host, insecure):
         found.append(Endpoint(f"https://{host}", host, verify=False))
@@ -99,3 +80,25 @@ def endpoints(
     else:
         found.append(Endpoint(f"https://{host}", host))
     return found
+
+
+def proxy_for(url: str, http: str, https: str, without: str) -> str | None:
+    """Return the proxy for a URL, None without one.
+
+    `without` has hosts, suffixes with or without a first dot, networks, and `*`. Loopback never
+    goes through a proxy.
+    """
+    parts = urlsplit(url)
+    proxy = https if parts.scheme == "https" else http
+    name = parts.hostname or ""
+    if not proxy or is_insecure(parts.netloc, ()):
+        return None
+    for one in (word.strip() for word in without.split(",")):
+        if not one:
+            continue
+        bare = one.removeprefix("*").removeprefix(".")
+        if one == "*" or name == bare or name.endswith("." + bare):
+            return None
+        if is_insecure(parts.netloc, (one,)):
+            return None
+    return proxy if "://" in proxy else f"http://{proxy}"

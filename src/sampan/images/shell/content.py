@@ -195,7 +195,7 @@ class BlobWriter:
             self._hash.update(data)
             self.size_bytes += len(data)
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take more of it."""
         assert self._file is not None
         self._hash.update(data)

@@ -51,6 +51,7 @@ from sampan.engine.process.shim import ExitRecord, reattach
 from sampan.engine.process.zygote import Zygote
 from sampan.engine.runtime.shell.cgroups import Cgroups
 from sampan.images.core.image import chain_ids
+from sampan.images.registry.distribution import Distribution
 from sampan.images.shell.store import ImageStore
 
 __all__ = ["Engine", "EngineOptions"]
@@ -82,6 +83,7 @@ class Engine:
         self.images = ImageStore(
             options.data_root / "images", self._image_event, self._layers_of_containers
         )
+        self.distribution = Distribution(self.images, lambda: self.options.registry)
         self.volumes = Volumes(
             options.data_root / "volumes",
             lambda action, name, more: self.events.publish("volume", action, name, more),

@@ -1,0 +1,156 @@
+"""Images as archives in the Docker Engine API: load, save, import, and commit of a container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.engine.api.routing import Call, Route, json_response
+from sampan.engine.daemon.shell.engine import Engine
+from sampan.images.core.reference import parse_reference, tag_name
+from sampan.images.shell.authoring import commit_container, import_root
+from sampan.images.shell.exchange import load_images, save_images
+from sampan.loop.rest import Response
+
+__all__ = ["ImageArchiveRoutes", "import_image"]
+
+_JSON: Final = (("Content-Type", "application/json"),)
+
+
+class ImageArchiveRoutes:
+    """The handlers, each a few lines over the image store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._images = engine.images
+
+    def routes(self) -> Sequence[Route]:
+        """Return the endpoints."""
+        return (
+            Route("POST", "/images/load", self._load),
+            Route("GET", "/images/get", self._save_many),
+            Route("GET", "/images/{name...}/get", self._save),
+            Route("POST", "/commit", self._commit),
+        )
+
+    async def _load(self, call: Call) -> Response:
+        loaded = await load_images(self._images, call.request.chunks())
+        body = b""
+        for entry, names in loaded:
+            for name in names:
+                shown = parse_reference(name).familiar
+                body += _line({"stream": f"Loaded image: {shown}\n"})
+            if not names:
+                body += _line({"stream": f"Loaded image ID: {entry.image.id}\n"})
+        return Response(200, body, _JSON)
+
+    async def _save(self, call: Call) -> Response:
+        return self._archive([call.values["name"]])
+
+    async def _save_many(self, call: Call) -> Response:
+        names = call.request.query.get("names") or []
+        return self._archive([one for name in names for one in name.split(",")])
+
+    def _archive(self, names: Sequence[str]) -> Response:
+        for name in names:
+            self._images.find(name)
+        kind = (("Content-Type", "application/x-tar"),)
+        return Response(200, save_images(self._images, names), kind)
+
+    async def _commit(self, call: Call) -> Response:
+        container = self._engine.find(call.text("container"))
+        record = container.record
+        config = {**record.config, **await call.body()}
+        config |= _changes(call.request.query.get("changes") or [])
+        name = _wanted_name(call)
+        parent = self._images.find(record.image_id)
+        pause = call.flag("pause", True) and record.state.status == "running"
+        if pause:
+            await self._engine.lifecycle.pause(container)
+        try:
+            entry = await commit_container(
+                self._images,
+                record.id,
+                parent,
+                config,
+                name,
+                author=call.text("author"),
+                comment=call.text("comment"),
+                created_by=" ".join([record.path, *record.args]),
+            )
+        finally:
+            if pause:
+                await self._engine.lifecycle.unpause(container)
+        return json_response({"Id": entry.image.id}, 201)
+
+
+async def import_image(engine: Engine, call: Call) -> Response:
+    """Make an image of a root file system's tar in the body."""
+    if call.text("fromSrc") != "-":
+        raise UnsupportedError("importing from a URL is not supported yet")
+    name = _wanted_name(call)
+    config = _changes(call.request.query.get("changes") or [])
+    os_name, _, machine = call.text("platform").partition("/")
+    platform = (os_name or "linux", machine.partition("/")[0] or engine.architecture)
+    entry = await import_root(
+        engine.images, call.request.chunks(), name, call.text("message"), config, platform
+    )
+    return Response(200, _line({"status": entry.image.id}), _JSON)
+
+
+def _wanted_name(call: Call) -> str | None:
+    """Return the full name that `repo` and `tag` ask for, None without them."""
+    repository, tag = call.text("repo"), call.text("tag")
+    if not repository:
+        return None
+    return tag_name(f"{repository}:{tag}" if tag else repository)
+
+
+def _changes(lines: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration that `--change` lines of a Dockerfile's words make."""
+    config: dict[str, Any] = {}
+    for line in lines:
+        word, _, rest = line.strip().partition(" ")
+        rest = rest.strip()
+        match word.upper():
+            case "CMD" | "ENTRYPOINT":
+                name = "Cmd" if word.upper() == "CMD" else "Entrypoint"
+                config[name] = _command(rest)
+            case "ENV" | "LABEL":
+                key, _, value = rest.replace(" ", "=", 1).partition("=")
+                value = value.strip("\"'")
+                if word.upper() == "ENV":
+                    config.setdefault("Env", []).append(f"{key}={value}")
+                else:
+                    config.setdefault("Labels", {})[key] = value
+            case "WORKDIR":
+                config["WorkingDir"] = rest
+            case "USER":
+                config["User"] = rest
+            case "EXPOSE":
+                port = rest if "/" in rest else f"{rest}/tcp"
+                config.setdefault("ExposedPorts", {})[port] = {}
+            case "VOLUME":
+                config.setdefault("Volumes", {})[rest] = {}
+            case "STOPSIGNAL":
+                config["StopSignal"] = rest
+            case _:
+                raise InvalidError(f"{word} is not a valid change command")
+    return config
+
+
+def _command(text: str) -> list[str]:
+    if text.startswith("["):
+        try:
+            words = json.loads(text)
+        except ValueError:
+            words = None
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return words
+    return ["/bin/sh", "-c", text]
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode() + b"\r\n"

@@ -1,0 +1,109 @@
+"""How to reach registries: mirrors, exceptions from TLS, proxies, bounds, certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["RegistryDefaults", "RegistryOptions", "Slots", "certificates_folder", "proxies"]
+
+
+class RegistryOptions(Protocol):
+    """What was told about registries; read at the moment of use, so that it can be changed."""
+
+    @property
+    def mirrors(self) -> Sequence[str]:
+        """URLs that are tried before Docker Hub."""
+
+    @property
+    def insecure(self) -> Sequence[str]:
+        """Hosts and networks that may go without TLS or with any certificate."""
+
+    @property
+    def max_concurrent_downloads(self) -> int:
+        """How many layers come at once."""
+
+    @property
+    def max_concurrent_uploads(self) -> int:
+        """How many layers go at once."""
+
+    @property
+    def max_download_attempts(self) -> int:
+        """How often a layer is tried without getting on."""
+
+    @property
+    def http_proxy(self) -> str:
+        """The proxy for http, empty for that of the environment."""
+
+    @property
+    def https_proxy(self) -> str:
+        """The proxy for https."""
+
+    @property
+    def no_proxy(self) -> str:
+        """What goes without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryDefaults:
+    """The options of somebody who was not told anything else."""
+
+    mirrors: Sequence[str] = ()
+    insecure: Sequence[str] = ()
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+
+
+def certificates_folder() -> Path:
+    """Return where Docker looks for registries' certificates: a folder for each host."""
+    if os.geteuid() == 0:
+        return Path("/etc/docker/certs.d")
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(base) / "docker" / "certs.d"
+
+
+def proxies(options: RegistryOptions) -> tuple[str, str, str]:
+    """Return the proxies for http and https, and what goes without."""
+    environment = urllib.request.getproxies_environment()
+    return (
+        options.http_proxy or environment.get("http", ""),
+        options.https_proxy or environment.get("https", ""),
+        options.no_proxy or environment.get("no", ""),
+    )
+
+
+class Slots:
+    """Lets a number of tasks through at a time, a number that may change."""
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._changed = asyncio.Condition()
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the next one has to wait."""
+        return self._taken >= max(self._limit(), 1)
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Wait for a slot and keep it."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self.full)
+            self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            async with self._changed:
+                self._changed.notify()

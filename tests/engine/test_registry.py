@@ -1,0 +1,150 @@
+"""The docker command line with a real registry."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from tests.busybox import docker_archive
+from tests.engine_server import EngineServer, busybox_root
+from tests.registry_server import RegistryServer, skopeo
+
+pytestmark = [pytest.mark.root, pytest.mark.real]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    place = tmp_path_factory.mktemp("registry")
+    server = RegistryServer(place).start()
+    try:
+        archive = docker_archive(busybox_root(), "busybox", ["1", "2"], different=True)
+        (place / "busybox.tar").write_bytes(archive)
+        for tag in ("1", "2"):
+            source = f"docker-archive:{place}/busybox.tar:busybox:{tag}"
+            target = f"docker://{server.host}/team/busybox:{tag}"
+            skopeo("copy", "--dest-tls-verify=false", source, target)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def name(engine: EngineServer, registry: RegistryServer) -> Iterator[str]:
+    """A repository of which nothing is here."""
+    yield f"{registry.host}/team/busybox"
+    engine.clear()
+    ids = set(engine.out("images", "-q", f"{registry.host}/team/busybox").split())
+    if ids:
+        engine.docker("rmi", "-f", *ids)
+
+
+def remote_digest(name: str) -> str:
+    target = f"docker://{name}"
+    found = skopeo("inspect", "--tls-verify=false", "--format={{.Digest}}", target)
+    return found.strip()
+
+
+def test_pull_and_run(engine: EngineServer, name: str) -> None:
+    lines = engine.out("pull", f"{name}:1").splitlines()
+    assert lines[0] == "1: Pulling from team/busybox"
+    layer = lines[1].partition(":")[0]
+    for state in ("Pulling fs layer", "Verifying Checksum", "Download complete", "Pull complete"):
+        assert f"{layer}: {state}" in lines
+    digest = remote_digest(f"{name}:1")
+    assert lines[-3:] == [
+        f"Digest: {digest}",
+        f"Status: Downloaded newer image for {name}:1",
+        f"{name}:1",
+    ]
+    assert engine.run(f"{name}:1", "echo", "pulled") == "pulled\n"
+    shown = json.loads(engine.out("image", "inspect", f"{name}:1"))[0]
+    assert shown["RepoDigests"] == [f"{name}@{digest}"]
+    assert shown["RepoTags"] == [f"{name}:1"]
+
+
+def test_pull_again_and_by_digest(engine: EngineServer, name: str) -> None:
+    engine.docker("pull", f"{name}:1")
+    again = engine.out("pull", f"{name}:1")
+    assert f"Status: Image is up to date for {name}:1" in again
+    engine.docker("rmi", f"{name}:1")
+    digest = remote_digest(f"{name}:1")
+    engine.docker("pull", "-q", f"{name}@{digest}")
+    listed = engine.out("images", "--digests", "--format={{.Tag}} {{.Digest}}", name)
+    assert listed == f"<none> {digest}\n"
+    assert engine.run(f"{name}@{digest}", "echo", "by digest") == "by digest\n"
+
+
+def test_pull_all_tags(engine: EngineServer, name: str) -> None:
+    engine.docker("pull", "-a", name)
+    assert sorted(engine.out("images", "--format={{.Tag}}", name).split()) == ["1", "2"]
+
+
+def test_run_pulls_what_is_missing(engine: EngineServer, name: str) -> None:
+    assert engine.run(f"{name}:2", "echo", "there") == "there\n"
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        ("team/busybox:none", "manifest for {} not found: manifest unknown: manifest unknown"),
+        ("none:1", "manifest for {} not found: manifest unknown: manifest unknown"),
+        (f"team/busybox@sha256:{'0' * 64}", "manifest for {} not found: manifest unknown"),
+    ],
+)
+def test_what_is_not_there(
+    engine: EngineServer, registry: RegistryServer, tail: str, words: str
+) -> None:
+    wanted = f"{registry.host}/{tail}"
+    done = engine.docker("pull", wanted, check=False)
+    assert done.returncode == 1
+    assert words.format(wanted) in done.stderr.decode()
+
+
+def test_nobody_there(engine: EngineServer) -> None:
+    done = engine.docker("pull", "127.0.0.1:1/a", check=False)
+    assert b"dial tcp 127.0.0.1:1: connect: connection refused" in done.stderr
+
+
+def test_the_sdk_pulls_and_looks(engine: EngineServer, name: str) -> None:
+    client = docker.DockerClient(base_url=engine.url, version="1.45")
+    try:
+        image = client.images.pull(name, tag="1")
+        assert image.tags == [f"{name}:1"]
+        data = client.images.get_registry_data(f"{name}:1")
+        assert data.id == remote_digest(f"{name}:1")
+        assert data.has_platform("linux/amd64")
+        with pytest.raises(docker.errors.NotFound):
+            client.images.pull(name, tag="none")
+    finally:
+        client.close()
+
+
+def test_the_command_line_inspects_manifests(engine: EngineServer, name: str) -> None:
+    shown = json.loads(engine.out("manifest", "inspect", "--insecure", f"{name}:1"))
+    assert len(shown["layers"]) == 1
+
+
+def test_a_registry_without_search(engine: EngineServer, registry: RegistryServer) -> None:
+    term = urllib.parse.quote(f"{registry.host}/busybox", safe="")
+    done = engine.docker("search", urllib.parse.unquote(term), check=False)
+    assert b"Unexpected status code 404" in done.stderr
+
+
+def test_logging_in(engine: EngineServer, tmp_path: Path) -> None:
+    server = RegistryServer(tmp_path / "private", users={"me": "secret"}).start()
+    try:
+        done = engine.docker("pull", f"{server.host}/a", check=False)
+        assert b"no basic auth credentials" in done.stderr
+        words = ("login", "-u", "me", "--password-stdin", server.host)
+        done = engine.docker(*words, stdin=b"wrong", check=False)
+        assert b"401 Unauthorized" in done.stderr
+        assert b"Login Succeeded" in engine.docker(*words, stdin=b"secret").stdout
+        done = engine.docker("pull", f"{server.host}/a", check=False)
+        assert b"manifest unknown" in done.stderr
+    finally:
+        engine.docker("logout", server.host, check=False)
+        server.stop()
