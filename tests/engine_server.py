@@ -142,7 +142,9 @@ class EngineServer:
         self.docker("load", stdin=busybox_archive())
 
     def clear(self) -> None:
-        """Remove all containers."""
-        ids = self.out("ps", "-aq").split()
-        if ids:
-            self.docker("rm", "-f", "-v", *ids)
+        """Remove all containers; some may be going by themselves already."""
+        for attempts_left in range(20, -1, -1):
+            ids = self.out("ps", "-aq").split()
+            if not ids:
+                return
+            self.docker("rm", "-f", "-v", *ids, check=attempts_left == 0)

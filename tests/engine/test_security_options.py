@@ -130,10 +130,12 @@ def test_processes_of_another_container(engine: EngineServer) -> None:
 
 
 def test_cgroups_below_another_parent(engine: EngineServer) -> None:
-    shown = engine.run("--cgroup-parent", "/sampan-test/a", "busybox", "cat", "/proc/self/cgroup")
-    assert ":/sampan-test/a/" in shown
+    shown = engine.run(
+        "--cgroup-parent", "/isolation-parent/a", "busybox", "cat", "/proc/self/cgroup"
+    )
+    assert ":/isolation-parent/a/" in shown
     for folder, _, _ in os.walk("/sys/fs/cgroup", topdown=False):
-        if "/sampan-test" in folder:
+        if "/isolation-parent" in folder:
             os.rmdir(folder)
 
 

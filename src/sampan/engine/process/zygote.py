@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-import sys
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from sampan.base.errors import UnavailableError
 from sampan.engine.process.shim import ShimHandle
+from sampan.engine.runtime.shell.interpreter import start_python
 from sampan.engine.shim.shim import LAUNCH_FILE
 
 __all__ = ["ContainerLaunch", "Zygote"]
@@ -37,25 +38,18 @@ class Zygote:
     """A warm process that forks shims. Started again when it has died."""
 
     def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the process, unless it runs."""
         async with self._starting:
-            if self._process is not None and self._process.returncode is None:
+            if self._process is not None and self._process.poll() is None:
                 return
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "sampan.engine.shim.zygote",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            words = ["-m", "sampan.engine.shim.zygote", str(theirs.fileno())]
+            self._process = await asyncio.to_thread(start_python, words, [theirs.fileno()])
             theirs.close()
             if self._channel is not None:
                 self._channel.close()
@@ -103,5 +97,5 @@ class Zygote:
             self._channel.close()
             self._channel = None
         if self._process is not None:
-            await self._process.wait()
+            await asyncio.to_thread(self._process.wait)
             self._process = None

@@ -20,6 +20,7 @@ _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_IN_ROOT: Final = 0x10
 _RESOLVE: Final = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
 _PARTS_LIMIT: Final = 256
+_LINKS_LIMIT: Final = 40
 
 
 def open_path(root_fd: int, path: str, flags: int = os.O_PATH) -> int:
@@ -38,22 +39,16 @@ def make_file(root_fd: int, path: str) -> int:
         return open_path(root_fd, path)
     except FileNotFoundError:
         pass
-    parts = _parts(path)
-    parent = _walk(root_fd, parts[:-1], 0o755)
+    parts = _physical(root_fd, _parts(path))
+    if not parts:
+        raise InvalidError(f"{path}: leads to the root")
+    parent = _make(root_fd, parts[:-1], 0o755)
     try:
-        os.close(
-            os.open(
-                parts[-1],
-                os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o644,
-                dir_fd=parent,
-            )
-        )
-    except FileExistsError as error:
-        raise InvalidError(f"{path}: a dangling link is in the way") from error
+        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(parts[-1], flags, 0o644, dir_fd=parent))
     finally:
         os.close(parent)
-    return open_path(root_fd, path)
+    return open_path(root_fd, "/".join(parts))
 
 
 def _parts(path: str) -> list[str]:
@@ -64,32 +59,58 @@ def _parts(path: str) -> list[str]:
 
 
 def _walk(root_fd: int, parts: list[str], mode: int) -> int:
-    """Open the longest part that is there at once, then make the rest step by step."""
+    """Open what is there at once, else make what is missing step by step."""
     try:
         found = open_path(root_fd, "/".join(parts) or ".")
     except FileNotFoundError:
-        pass
-    else:
-        return _directory(found, parts)
+        return _directory(_make(root_fd, _physical(root_fd, parts), mode), parts)
+    return _directory(found, parts)
+
+
+def _physical(root_fd: int, parts: list[str]) -> list[str]:
+    """Return the path without links, also of links whose target is missing: it is to be made."""
+    todo, done, links = parts[::-1], list[str](), 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        done.append(part)
+        try:
+            fd = open_path(root_fd, "/".join(done), os.O_PATH | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        try:
+            if stat.S_ISLNK(os.fstat(fd).st_mode):
+                links += 1
+                if links > _LINKS_LIMIT:
+                    raise OSError(errno.ELOOP, f"/{'/'.join(parts)}: too many links")
+                target = os.readlink("", dir_fd=fd)
+                done = [] if target.startswith("/") else done[:-1]
+                todo += target.split("/")[::-1]
+        finally:
+            os.close(fd)
+    return done
+
+
+def _make(root_fd: int, parts: list[str], mode: int) -> int:
+    """Open a directory by a path without links, made where it is missing."""
     at = os.dup(root_fd)
     try:
-        for depth in range(1, len(parts) + 1):
+        for depth, part in enumerate(parts, 1):
             try:
                 below = open_path(root_fd, "/".join(parts[:depth]))
             except FileNotFoundError:
-                try:
-                    os.mkdir(parts[depth - 1], mode, dir_fd=at)
-                except FileExistsError as error:
-                    raise InvalidError(f"/{'/'.join(parts)}: a dangling link in the way") from error
-                below = os.open(
-                    parts[depth - 1], os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at
-                )
+                os.mkdir(part, mode, dir_fd=at)
+                below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
             os.close(at)
             at = below
     except BaseException:
         os.close(at)
         raise
-    return _directory(at, parts)
+    return at
 
 
 def _directory(fd: int, parts: list[str]) -> int:

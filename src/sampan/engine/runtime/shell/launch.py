@@ -361,7 +361,12 @@ class _Child:
         return master
 
     def _change_directory(self) -> None:
-        os.chdir(self._process.cwd)
+        """Enter the working directory: below the root, and by no descriptor of this process."""
+        root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        cwd = inside.open_path(root_fd, self._process.cwd, os.O_PATH | os.O_DIRECTORY)
+        os.fchdir(cwd)
+        os.close(cwd)
+        os.close(root_fd)
         if not os.getcwd().startswith("/"):
             raise InvalidError("the working directory is outside the container's root")
 
