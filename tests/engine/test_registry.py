@@ -148,3 +148,56 @@ def test_logging_in(engine: EngineServer, tmp_path: Path) -> None:
     finally:
         engine.docker("logout", server.host, check=False)
         server.stop()
+
+
+def pushed_layer(name: str) -> dict[str, object]:
+    raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{name}")
+    layer: dict[str, object] = json.loads(raw)["layers"][0]
+    return layer
+
+
+def test_push_and_have_it_back(engine: EngineServer, registry: RegistryServer) -> None:
+    first, second = f"{registry.host}/mine/first", f"{registry.host}/mine/second"
+    engine.docker("tag", "busybox", f"{first}:1")
+    lines = engine.out("push", f"{first}:1").splitlines()
+    assert lines[0] == f"The push refers to repository [{first}]"
+    layer = lines[1].partition(":")[0]
+    assert f"{layer}: Preparing" in lines
+    assert f"{layer}: Pushed" in lines
+    digest = remote_digest(f"{first}:1")
+    assert lines[-1].startswith(f"1: digest: {digest} size: ")
+    assert f"{layer}: Layer already exists" in engine.out("push", f"{first}:1")
+    engine.docker("tag", "busybox", f"{second}:1")
+    assert f"{layer}: Mounted from mine/first" in engine.out("push", f"{second}:1")
+    assert pushed_layer(f"{first}:1") == pushed_layer(f"{second}:1")
+    engine.docker("rmi", f"{first}:1", f"{second}:1")
+    assert engine.run(f"{second}:1", "echo", "back") == "back\n"
+    engine.docker("rmi", f"{second}:1")
+    engine.load()
+
+
+def test_push_all_tags(engine: EngineServer, registry: RegistryServer) -> None:
+    name = f"{registry.host}/mine/many"
+    for tag in ("a", "b"):
+        engine.docker("tag", "busybox", f"{name}:{tag}")
+    engine.docker("push", "-a", name)
+    listed = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{name}"))
+    assert sorted(listed["Tags"]) == ["a", "b"]
+    engine.docker("rmi", f"{name}:a", f"{name}:b")
+
+
+def test_what_was_pulled_goes_as_it_came(engine: EngineServer, name: str) -> None:
+    engine.docker("pull", f"{name}:1")
+    copy = name.replace("team", "copy")
+    engine.docker("tag", f"{name}:1", f"{copy}:1")
+    assert "Mounted from team/busybox" in engine.out("push", f"{copy}:1")
+    assert remote_digest(f"{copy}:1") == remote_digest(f"{name}:1")
+    engine.docker("rmi", f"{copy}:1")
+
+
+def test_nothing_to_push(engine: EngineServer, registry: RegistryServer) -> None:
+    name = f"{registry.host}/mine/nothing"
+    done = engine.docker("push", f"{name}:1", check=False)
+    assert f"tag does not exist: {name}:1" in done.stderr.decode()
+    done = engine.docker("push", "-a", name, check=False)
+    assert f"An image does not exist locally with the tag: {name}" in done.stderr.decode()

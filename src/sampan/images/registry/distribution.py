@@ -33,6 +33,7 @@ from sampan.images.registry.options import (
     certificates_folder,
 )
 from sampan.images.registry.pull import Pull, Pulled
+from sampan.images.registry.push import Pushes
 from sampan.images.registry.repository import Repository
 from sampan.images.registry.transport import ConnectError, Transport, read_bounded
 from sampan.images.shell.index import CONFIG_BYTES
@@ -62,6 +63,7 @@ class Distribution:
         self._first_wait_s = first_wait_s
         self._transport = Transport(options, certificates or certificates_folder())
         self._downloads = Downloads(store.content, options, first_wait_s)
+        self._pushes = Pushes(store, options, first_wait_s)
         self.machine = machine_platform(machine_facts.machine())
 
     # Finding the registry.
@@ -171,6 +173,49 @@ class Distribution:
         fresh = any(one.fresh for one in found)
         report(Progress.message(_status(reference.familiar_name, fresh)))
         return found
+
+    # Pushing.
+
+    async def push(
+        self,
+        reference: Reference,
+        report: Report,
+        *,
+        platform: Platform | None = None,
+        credentials: Credentials = _NOBODY,
+    ) -> list[str]:
+        """Push an image under its tag, or without one all tags of the repository.
+
+        Returns the digests of the manifests. Raises NotFoundError when there is nothing to push.
+        """
+        report(Progress.message(f"The push refers to repository [{reference.name}]"))
+        names = self._tags(reference)
+        async with self.repository(reference, credentials, push=True) as (repository, _):
+            found = []
+            for name in names:
+                entry = self._store.find(name, platform)
+                one = parse_reference(name)
+                found.append(await self._pushes.run(repository, one, entry, report))
+        return found
+
+    def _tags(self, reference: Reference) -> list[str]:
+        if reference.digest:
+            raise InvalidError("cannot push a digest reference")
+        if reference.tag:
+            if self._store.index.named(reference.key) is None:
+                raise NotFoundError(f"tag does not exist: {reference.familiar}")
+            return [reference.key]
+        names = [
+            name
+            for entry in self._store.index.entries()
+            for name in entry.tags
+            if name.rpartition(":")[0] == reference.name
+        ]
+        if not names:
+            raise NotFoundError(
+                f"An image does not exist locally with the tag: {reference.familiar_name}"
+            )
+        return sorted(names)
 
     # Looking.
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -67,22 +67,23 @@ class Repository:
         """Keep connections open between calls."""
         return self._transport.session(self.endpoint)
 
-    def widen(self, path: str) -> None:
-        """Ask for tokens that allow to pull from another repository, too."""
-        scope = pull_scope(path)
-        if scope not in self._scopes:
-            self._scopes.append(scope)
-
     @contextlib.asynccontextmanager
     async def call(
-        self, method: str, url: str, expected: Sequence[int], **more: Any
+        self,
+        method: str,
+        url: str,
+        expected: Sequence[int],
+        *,
+        body: Callable[[], AsyncIterator[bytes]] | None = None,
+        also: Sequence[str] = (),
+        **more: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request and give its answer; RegistryError for a status that is not expected.
 
-        A request that is refused for want of a token is sent again with one; so a body must be one
-        that can be sent twice.
+        A request that is refused for want of a token is sent again with one: `body` makes what it
+        carries anew. `also` has scopes that are needed beside the usual ones.
         """
-        scopes = tuple(self._scopes)
+        scopes = (*self._scopes, *also)
         headers: dict[str, str] = dict(more.pop("headers", {}))
         for attempt in (1, 2):
             async with contextlib.AsyncExitStack() as stack:
@@ -94,6 +95,8 @@ class Repository:
                     raise
                 if value is not None and urlsplit(url).netloc == urlsplit(self.base).netloc:
                     headers["Authorization"] = value
+                if body is not None:
+                    more["data"] = body()
                 response = await stack.enter_async_context(
                     self._transport.request(self.endpoint, method, url, headers=headers, **more)
                 )
@@ -106,9 +109,9 @@ class Repository:
                     if asked and not tried_basic:
                         self._authorization.challenge(asked, scopes)
                         continue
-                body = await read_bounded(response) if method != "HEAD" else b""
+                said = await read_bounded(response) if method != "HEAD" else b""
                 after = response.headers.get("Retry-After", "")
-                raise refusal(response.status, response.reason or "", body, after)
+                raise refusal(response.status, response.reason or "", said, after)
 
     async def ping(self) -> None:
         """Find out whether somebody is there, and what the registry asks for."""
@@ -194,6 +197,22 @@ class Repository:
                     raise InvalidError(f"the registry answers {told!r} for bytes {offset}-")
                 begins = offset
             yield begins, response
+
+    async def has(self, digest: str) -> bool:
+        """Tell whether a blob is there."""
+        try:
+            await self._whole("HEAD", f"{self.base}/blobs/{digest}", 0)
+        except MissingError:
+            return False
+        return True
+
+    async def put_manifest(self, name: str, raw: bytes, media_type: str) -> None:
+        """Let a tag or a digest stand for a manifest whose blobs are there."""
+        url, headers = f"{self.base}/manifests/{name}", {"Content-Type": media_type}
+        async with self.call("PUT", url, (200, 201), headers=headers, data=raw) as answer:
+            told = answer.headers.get("Docker-Content-Digest", "")
+            if is_digest(told):
+                verify(raw, told)
 
     async def tags(self) -> list[str]:
         """Return all tags of the repository."""

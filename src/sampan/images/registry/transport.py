@@ -120,10 +120,17 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and give its answer; ConnectError when there is none, or half of one."""
         async with self.session(endpoint) as client:
-            http = importlib.import_module("aiohttp")
+            import aiohttp as http
+            import yarl
+
             proxy = proxy_for(url, *proxies(self._options()))
             try:
-                async with client.request(method, url, proxy=proxy, **more) as response:
+                # As it is: what a registry gives is often signed.
+                encoded = yarl.URL(url, encoded=True)
+            except ValueError as error:
+                raise InvalidError(f"the registry gives an address that is none: {error}") from None
+            try:
+                async with client.request(method, encoded, proxy=proxy, **more) as response:
                     yield response
             except (http.ClientError, TimeoutError, ConnectionError) as error:
                 words = _words(error)
