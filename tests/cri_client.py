@@ -43,7 +43,9 @@ class CriClient:
         for service in service_pb2.DESCRIPTOR.services_by_name.values():
             if rpc in service.methods_by_name:
                 if self._channel is None:
-                    self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+                    self._channel = grpc.insecure_channel(
+                        f"unix:{self.socket}", [("grpc.max_receive_message_length", 16 << 20)]
+                    )
                 return service.methods_by_name[rpc], self._channel
         raise AssertionError(f"CRI has no {rpc}")
 

@@ -17,6 +17,8 @@ __all__ = [
     "ByteStream",
     "Remote",
     "Size",
+    "StdinQueue",
+    "TerminalSize",
     "Wanted",
     "exit_status",
     "failure_status",
@@ -74,8 +76,8 @@ class Remote(Protocol):
         """Return bytes that the client typed, none once it ended its input."""
         ...
 
-    def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
-        """Call back with every terminal size that the client sends."""
+    async def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
+        """Call back with the terminal's size: the last one that came, and every further one."""
         ...
 
     async def write_stdout(self, data: bytes) -> None:
@@ -114,6 +116,28 @@ class StdinQueue:
         if not data:
             self._pieces.put_nowait(b"")
         return data
+
+
+class TerminalSize:
+    """The client's terminal: sizes that come before anybody asks are not lost."""
+
+    def __init__(self) -> None:
+        self._last: Size | None = None
+        self._callback: Callable[[Size], Awaitable[None]] | None = None
+
+    async def put(self, size: Size | None) -> None:
+        """Take a size; None was no size."""
+        if size is None:
+            return
+        self._last = size
+        if self._callback is not None:
+            await self._callback(size)
+
+    async def follow(self, callback: Callable[[Size], Awaitable[None]]) -> None:
+        """Call back with the last size, and with every further one."""
+        self._callback = callback
+        if self._last is not None:
+            await callback(self._last)
 
 
 def parse_size(message: bytes) -> Size | None:

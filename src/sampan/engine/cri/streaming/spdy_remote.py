@@ -18,6 +18,7 @@ from sampan.engine.cri.streaming.remote import (
     ByteStream,
     Size,
     StdinQueue,
+    TerminalSize,
     Wanted,
     parse_size,
 )
@@ -50,7 +51,7 @@ class SpdyRemote:
         self._types: dict[int, str] = {}
         self._stdin = StdinQueue()
         self._sizes = bytearray()
-        self._resized: Callable[[Size], Awaitable[None]] | None = None
+        self._size = TerminalSize()
         self._opened = asyncio.Event()
         self._gone = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -121,13 +122,11 @@ class SpdyRemote:
         *lines, rest = bytes(self._sizes).split(b"\n")
         self._sizes[:] = rest
         for line in lines:
-            size = parse_size(line)
-            if size is not None and self._resized is not None:
-                await self._resized(size)
+            await self._size.put(parse_size(line))
 
-    def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
-        """Call back with every terminal size that the client sends."""
-        self._resized = callback
+    async def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
+        """Call back with the terminal's size: the last one that came, and every further one."""
+        await self._size.follow(callback)
 
     async def read_stdin(self) -> bytes:
         """Return bytes that the client typed, none once it ended its input."""

@@ -14,7 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sampan.base.errors import InvalidError, LimitError
-from sampan.engine.cri.streaming.remote import ByteStream, Size, StdinQueue, parse_size
+from sampan.engine.cri.streaming.remote import (
+    ByteStream,
+    Size,
+    StdinQueue,
+    TerminalSize,
+    parse_size,
+)
 from sampan.wire.websocket import Close, CloseCode, Message, WebSocket
 
 __all__ = ["PROTOCOLS", "WebSocketRemote", "choose_protocol"]
@@ -46,7 +52,7 @@ class WebSocketRemote:
         self._status_object = protocol.startswith(("v4", "v5"))
         self._half_close = protocol.startswith("v5")
         self._stdin = StdinQueue()
-        self._resized: Callable[[Size], Awaitable[None]] | None = None
+        self._size = TerminalSize()
         self._gone = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
@@ -84,16 +90,14 @@ class WebSocketRemote:
                 raise InvalidError("a WebSocket message is not base64") from None
         if channel == _STDIN and data:
             await self._stdin.put(data)
-        elif channel == _RESIZE and self._resized is not None:
-            size = parse_size(data)
-            if size is not None:
-                await self._resized(size)
+        elif channel == _RESIZE:
+            await self._size.put(parse_size(data))
         elif channel == _CLOSE and self._half_close and data[:1] == bytes([_STDIN]):
             await self._stdin.put(b"")
 
-    def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
-        """Call back with every terminal size that the client sends."""
-        self._resized = callback
+    async def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
+        """Call back with the terminal's size: the last one that came, and every further one."""
+        await self._size.follow(callback)
 
     async def read_stdin(self) -> bytes:
         """Return bytes that the client typed, none once it ended its input."""
