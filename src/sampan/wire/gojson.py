@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from sampan.base.errors import InvalidError
 
-__all__ = ["decode", "decode_first"]
+__all__ = ["Real", "decode", "decode_first"]
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
@@ -24,7 +24,18 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
+class Real(float):
+    """A number with a point or an exponent; keeps the text that it was written as."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Real:  # noqa: D102
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=Real)
 
 
 def decode(text: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sampan.base.errors import ConflictError, InvalidError, SampanError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
+from sampan.engine.daemon.core.bodies import CREATE, EXEC_CREATE, EXEC_START, UPDATE
 from sampan.engine.daemon.core.filters import parse_filters
 from sampan.engine.daemon.core.moment import parse_moment
 from sampan.engine.daemon.shell.container import Container
@@ -67,18 +68,21 @@ class ContainerRoutes:
         filters = parse_filters(call.text("filters"))
         limit = call.number("limit") or 0
         everything, size = call.flag("all"), call.flag("size")
-        found = self._engine.summaries(filters, everything=everything, limit=limit, size=size)
+        found = self._engine.listing.summaries(
+            filters, everything=everything, limit=limit, size=size
+        )
         return json_response(found)
 
     async def _create(self, call: Call) -> Response:
-        platform = call.text("platform")
-        if platform and platform.partition("/")[0] not in ("linux", ""):
-            raise InvalidError(f"unsupported platform {platform}")
-        id_, warnings = await self._engine.create(call.text("name"), await call.body())
+        body = await call.body(CREATE, empty=False)
+        if not body.keys() - {"HostConfig", "NetworkingConfig"}:
+            raise InvalidError("config cannot be empty in order to create a container")
+        name, platform = call.text("name"), call.text("platform")
+        id_, warnings = await self._engine.creation.create(name, body, platform)
         return json_response({"Id": id_, "Warnings": warnings}, 201)
 
     async def _inspect(self, call: Call) -> Response:
-        return json_response(self._engine.inspect(self._find(call), size=call.flag("size")))
+        return json_response(self._engine.listing.inspect(self._find(call), size=call.flag("size")))
 
     async def _start(self, call: Call) -> Response:
         started = await self._engine.lifecycle.start(self._find(call))
@@ -113,19 +117,19 @@ class ContainerRoutes:
         return Response(204)
 
     async def _update(self, call: Call) -> Response:
-        warnings = await self._engine.resources.update(self._find(call), await call.body())
+        warnings = await self._engine.resources.update(self._find(call), await call.body(UPDATE))
         return json_response({"Warnings": warnings})
 
     async def _remove(self, call: Call) -> Response:
         if call.flag("link"):
             raise UnsupportedError("links are not supported")
-        await self._engine.remove(
+        await self._engine.removal.remove(
             self._find(call), force=call.flag("force"), volumes=call.flag("v")
         )
         return Response(204)
 
     async def _prune(self, call: Call) -> Response:
-        gone, freed = await self._engine.prune(parse_filters(call.text("filters")))
+        gone, freed = await self._engine.removal.prune(parse_filters(call.text("filters")))
         return json_response({"ContainersDeleted": gone or None, "SpaceReclaimed": freed})
 
     async def _top(self, call: Call) -> Response:
@@ -202,15 +206,14 @@ class ContainerRoutes:
         return None
 
     async def _exec_create(self, call: Call) -> Response:
-        config = await call.body()
-        command = config.get("Cmd")
-        if not isinstance(command, list) or not command:
+        config = await call.body(EXEC_CREATE)
+        if not config.get("Cmd"):
             raise InvalidError("No exec command specified")
         session = self._engine.sessions.create(self._find(call), config)
         return json_response({"Id": session.id}, 201)
 
     async def _exec_start(self, call: Call) -> Response | None:
-        body = await call.body()
+        body = await call.body(EXEC_START)
         exec_id = call.values["id"]
         _, session = self._engine.sessions.find(exec_id)
         tty = bool(body.get("Tty", session.config.get("Tty")))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
+from sampan.engine.daemon.core.bodies import CONFIG
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.reference import parse_reference, tag_name
 from sampan.images.shell.authoring import commit_container, import_root
@@ -62,7 +63,7 @@ class ImageArchiveRoutes:
     async def _commit(self, call: Call) -> Response:
         container = self._engine.find(call.text("container"))
         record = container.record
-        config = {**record.config, **await call.body()}
+        config = {**record.config, **await call.body(CONFIG)}
         config |= _changes(call.request.query.get("changes") or [])
         name = _wanted_name(call)
         parent = self._images.find(record.image_id)

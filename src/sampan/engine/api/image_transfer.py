@@ -10,6 +10,7 @@ from sampan.base.errors import InvalidError
 from sampan.engine.api.image_archives import import_image
 from sampan.engine.api.jobstream import job_response
 from sampan.engine.api.routing import Call, Route, json_response
+from sampan.engine.daemon.core.bodies import AUTH
 from sampan.engine.daemon.core.filters import parse_filters
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.challenge import Credentials, credentials_of, decode_credentials
@@ -41,7 +42,7 @@ class ImageTransferRoutes:
         )
 
     async def _auth(self, call: Call) -> Response:
-        credentials = credentials_of(await call.body())
+        credentials = credentials_of(await call.body(AUTH))
         if not credentials:
             raise InvalidError("username and password, or an identity token, are required")
         token = await self._distribution.login(credentials.server, credentials)

@@ -19,6 +19,7 @@ from sampan.base.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from sampan.engine.daemon.core.schema import Struct, decode_body
 from sampan.engine.daemon.shell.lifecycle import StartError
 from sampan.engine.runtime.shell.launch import LaunchError
 from sampan.images.core.refusal import UnauthorizedError
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 API_VERSION: Final = "1.50"
 MINIMUM_VERSION: Final = "1.40"
 _VERSION: Final = re.compile(r"/v(\d+)\.(\d+)(/.*)")
@@ -78,20 +80,27 @@ class Call:
         except ValueError:
             raise InvalidError(f'strconv.Atoi: parsing "{text}": invalid syntax') from None
 
-    async def body(self) -> dict[str, Any]:
-        """Return the decoded JSON object of the body, empty without a body."""
+    async def body(self, kind: Struct, *, empty: bool = True) -> dict[str, Any]:
+        """Return the members of the JSON body that were given, checked against their types.
+
+        InvalidError in Docker's words for another content type, for what is no JSON or goes on
+        after its end, and for an empty body unless `empty` allows it.
+        """
         raw = await self.request.read()
-        if not raw.strip():
-            return {}
-        try:
-            document = json.loads(raw)
-        except ValueError as error:
-            raise InvalidError(f"invalid JSON: {error}") from None
-        if document is None:
-            return {}
-        if not isinstance(document, dict):
-            raise InvalidError("invalid JSON: expected an object")
-        return document
+        _check_json(self.request.headers.get("content-type", ""), raw)
+        return decode_body(kind, raw, empty=empty)
+
+
+def _check_json(content_type: str, raw: bytes) -> None:
+    if not content_type and not raw:
+        return
+    kind = content_type.partition(";")[0].strip().lower()
+    if not _MEDIA_TYPE.fullmatch(kind):
+        raise InvalidError(f"malformed Content-Type header ({content_type}): mime: no media type")
+    if kind != "application/json":
+        raise InvalidError(
+            f"unsupported Content-Type header ({content_type}): must be 'application/json'"
+        )
 
 
 Handle = Callable[[Call], Awaitable[Response | None]]
@@ -122,9 +131,17 @@ def failure(error: Exception) -> Response:
     message = str(error)
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     if isinstance(error, StartError | LaunchError):
+        launch = error if isinstance(error, LaunchError) else error.__cause__
         words = ("executable file not found", "no such file or directory", "permission denied")
-        status = 400 if any(word in message for word in words) else 500
+        wrong = isinstance(launch, LaunchError) and any(word in message for word in words)
+        status = 400 if wrong else _status_of_start(launch)
     return json_response({"message": message}, status)
+
+
+def _status_of_start(cause: BaseException | None) -> int:
+    """Return the status of a start that failed before anything was made."""
+    kinds = ((NotFoundError, 404), (ConflictError, 409))
+    return next((code for kind, code in kinds if isinstance(cause, kind)), 500)
 
 
 class Router:

@@ -18,6 +18,7 @@ from sampan.engine.api.routing import (
     Route,
     json_response,
 )
+from sampan.engine.daemon.core.bodies import NETWORK_CREATE, VOLUME_CREATE
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_moment
 from sampan.engine.daemon.shell.engine import Engine
@@ -220,7 +221,7 @@ class SystemRoutes:
                     "Containers": len(users),
                 }
             )
-        containers = engine.summaries(Filters({}), everything=True, limit=0, size=True)
+        containers = engine.listing.summaries(Filters({}), everything=True, limit=0, size=True)
         volumes = [
             {
                 **volume,
@@ -261,7 +262,7 @@ class SystemRoutes:
         return json_response({"Volumes": found, "Warnings": None})
 
     async def _volume_create(self, call: Call) -> Response:
-        body = await call.body()
+        body = await call.body(VOLUME_CREATE)
         volume = self._engine.volumes.create(
             body.get("Name") or "",
             body.get("Driver") or "local",
@@ -336,7 +337,7 @@ class SystemRoutes:
         raise ConflictError(f"{network['Name']} is a pre-defined network and cannot be removed")
 
     async def _network_refuse(self, call: Call) -> Response:
-        body = await call.body()
+        body = await call.body(NETWORK_CREATE)
         if call.request.path.endswith("/create") and not body.get("Name"):
             raise InvalidError("network name cannot be empty")
         raise UnsupportedError("bridge networks are not supported yet: use none or host")

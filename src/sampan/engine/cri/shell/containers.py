@@ -89,7 +89,7 @@ class PodContainers:
             self._engine.devices_of(record)
 
         try:
-            await self._engine.place(record, settle)
+            await self._engine.creation.place(record, settle)
         except ConflictError as error:
             raise RpcError(Code.ALREADY_EXISTS, str(error)) from None
         return id_

@@ -55,7 +55,9 @@ class Pods:
             _host_text("/etc/resolv.conf"),
         )
         try:
-            sandbox = await engine.place(record, lambda: engine.networking.prepare(record, {}))
+            sandbox = await engine.creation.place(
+                record, lambda: engine.networking.prepare(record, {})
+            )
         except ConflictError as error:
             raise RpcError(Code.ALREADY_EXISTS, str(error)) from None
         try:
@@ -63,7 +65,7 @@ class Pods:
             await engine.lifecycle.start(sandbox)
             self._write_files(sandbox, config, resolv)
         except BaseException:
-            await asyncio.shield(engine.remove(sandbox, force=True))
+            await asyncio.shield(engine.removal.remove(sandbox, force=True))
             self._catalogue.forget(id_)
             raise
         return id_
@@ -109,7 +111,7 @@ class Pods:
     async def drop(self, container: Container) -> None:
         """Remove a container or sandbox for good; waits when somebody else is at it."""
         try:
-            await self._engine.remove(container, force=True, volumes=True)
+            await self._engine.removal.remove(container, force=True, volumes=True)
         except ConflictError:
             await container.removed.wait()
         self._catalogue.forget(container.id)

@@ -1,7 +1,6 @@
-"""Docker's container configuration: defaults, what the image adds, and what cannot be.
+"""Docker's container configuration: what stands where nothing was said, what the image adds.
 
-A request's `Config` and `HostConfig` are checked field by field against the types of Engine API
-1.50; unknown fields are kept out, as Docker keeps them out.
+What goes in has been checked against the types of Engine API 1.50 (`bodies.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError
-from sampan.engine.runtime.core.capability import normalise
+from sampan.engine.daemon.core.admission import check_host_config
+from sampan.engine.daemon.core.logdriver import filled_log_config
+from sampan.engine.daemon.core.options import ContainerDefaults
 
 __all__ = ["check_name", "fill_config", "fill_host_config", "host_config_defaults", "merge_image"]
 
@@ -62,7 +63,7 @@ _HOST_CONFIG: Final[Mapping[str, Any]] = {
     "DnsSearch": [],
     "ExtraHosts": None,
     "GroupAdd": None,
-    "IpcMode": "private",
+    "IpcMode": "",
     "Cgroup": "",
     "Links": None,
     "OomScoreAdj": 0,
@@ -75,9 +76,9 @@ _HOST_CONFIG: Final[Mapping[str, Any]] = {
     "Tmpfs": {},
     "UTSMode": "",
     "UsernsMode": "",
-    "ShmSize": 67108864,
+    "ShmSize": 0,
     "Sysctls": {},
-    "Runtime": "runc",
+    "Runtime": "",
     "Isolation": "",
     "CpuShares": 0,
     "Memory": 0,
@@ -113,30 +114,6 @@ _HOST_CONFIG: Final[Mapping[str, Any]] = {
     "ReadonlyPaths": [],
     "Init": None,
 }
-_NULLABLE: Final = {
-    "Cmd": list,
-    "Entrypoint": list,
-    "OnBuild": list,
-    "Shell": list,
-    "Healthcheck": dict,
-    "StopTimeout": int,
-    "Binds": list,
-    "VolumesFrom": list,
-    "CapAdd": list,
-    "CapDrop": list,
-    "ExtraHosts": list,
-    "GroupAdd": list,
-    "Links": list,
-    "SecurityOpt": list,
-    "DeviceCgroupRules": list,
-    "DeviceRequests": list,
-    "MemorySwappiness": int,
-    "OomKillDisable": bool,
-    "PidsLimit": int,
-    "Mounts": list,
-    "Init": bool,
-}
-_WORDS: Final = {str: "string", bool: "bool", int: "number", list: "array", dict: "object"}
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 MASKED_PATHS: Final = (
     "/proc/acpi",
@@ -171,71 +148,76 @@ def check_name(name: str) -> str:
     return bare
 
 
-def _fill(given: Any, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if given is None:
-        given = {}
-    if not isinstance(given, Mapping):
-        raise InvalidError(f"invalid JSON: {where}: expected an object")
-    filled = {}
+def _filled(given: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every field: as given, else the default, which is never shared."""
+    found = {}
     for name, default in defaults.items():
-        value = given.get(name)
-        kind = _NULLABLE.get(name) or type(default)
+        value = None if given is None else given.get(name)
         if value is None:
             value = list(default) if isinstance(default, list) else default
             value = dict(value) if isinstance(value, dict) else value
-        elif name in ("Cmd", "Entrypoint") and isinstance(value, str):
-            value = [value]
-        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            got = _WORDS.get(type(value), type(value).__name__)
-            raise InvalidError(
-                f"invalid JSON: cannot unmarshal {got} into field {where}.{name} "
-                f"of type {_WORDS[kind]}"
-            )
-        filled[name] = value
-    return filled
+        found[name] = value
+    return found
 
 
-def fill_config(given: Any) -> dict[str, Any]:
-    """Return `Config` with every field; InvalidError for a wrong type."""
-    return _fill(given, _CONFIG, "Config")
+def fill_config(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return `Config` with every field."""
+    return _filled(given, _CONFIG)
 
 
 def host_config_defaults() -> dict[str, Any]:
     """Return `HostConfig` of a container that asks for nothing."""
-    return _fill({}, _HOST_CONFIG, "HostConfig")
+    return _filled({}, _HOST_CONFIG)
 
 
-def fill_host_config(given: Any, cpus: int) -> dict[str, Any]:
+def fill_host_config(
+    given: Mapping[str, Any] | None, cpus: int, defaults: ContainerDefaults | None = None
+) -> dict[str, Any]:
     """Return `HostConfig` with every field; InvalidError with Docker's words for what cannot be.
 
-    `cpus` is how many this machine has.
+    `cpus` is how many this machine has; `defaults` are the daemon's.
     """
-    host = _fill(given, _HOST_CONFIG, "HostConfig")
-    if not host["LogConfig"].get("Type"):
-        host["LogConfig"] = {"Type": "json-file", "Config": host["LogConfig"].get("Config") or {}}
+    defaults = defaults or ContainerDefaults()
+    host = _filled(given, _HOST_CONFIG)
+    host["LogConfig"] = filled_log_config(
+        (given or {}).get("LogConfig"), defaults.log_driver, defaults.log_options
+    )
     if not host["RestartPolicy"].get("Name"):
         host["RestartPolicy"] = {"Name": "no", "MaximumRetryCount": 0}
-    host["ShmSize"] = host["ShmSize"] or 67108864
-    host["IpcMode"] = host["IpcMode"] or "private"
+    host["RestartPolicy"].setdefault("MaximumRetryCount", 0)
+    host["ShmSize"] = host["ShmSize"] or defaults.shm_size_bytes
+    host["IpcMode"] = host["IpcMode"] or defaults.ipc_mode
     host["NetworkMode"] = host["NetworkMode"] or "default"
-    host["CgroupnsMode"] = host["CgroupnsMode"] or "host"
+    host["CgroupnsMode"] = host["CgroupnsMode"] or defaults.cgroupns_mode or "host"
+    host["CgroupParent"] = host["CgroupParent"] or defaults.cgroup_parent
+    host["Runtime"] = host["Runtime"] or "runc"
+    if host["Init"] is None and defaults.init:
+        host["Init"] = True
+    own = {one.get("Name") for one in host["Ulimits"]}
+    host["Ulimits"] += [
+        {"Name": one.name, "Soft": one.soft, "Hard": one.hard}
+        for one in defaults.ulimits
+        if one.name not in own
+    ]
     if host["Privileged"]:
         host["MaskedPaths"], host["ReadonlyPaths"] = [], []
-    elif given is None or "MaskedPaths" not in given or given["MaskedPaths"] is None:
+    elif given is None or given.get("MaskedPaths") is None:
         host["MaskedPaths"], host["ReadonlyPaths"] = list(MASKED_PATHS), list(READONLY_PATHS)
     _check_resources(host, cpus)
-    _check_options(host)
+    check_host_config(host)
     return host
 
 
 def _check_resources(host: Mapping[str, Any], cpus: int) -> None:
     memory, swap = host["Memory"], host["MemorySwap"]
-    if 0 < memory < 6 << 20:
+    if memory and memory < 6 << 20:
         raise InvalidError("Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
         raise InvalidError("Minimum memoryswap limit should be larger than memory limit, see usage")
     if memory == 0 and swap > 0:
-        raise InvalidError("You should always set the Memory limit when using Memoryswap limit")
+        raise InvalidError(
+            "You should always set the Memory limit when using Memoryswap limit, see usage"
+        )
     if 0 < memory < host["MemoryReservation"]:
         raise InvalidError(
             "Minimum memory limit can not be less than memory reservation limit, see usage"
@@ -262,38 +244,6 @@ def _check_resources(host: Mapping[str, Any], cpus: int) -> None:
         raise InvalidError("Range of blkio weight is from 10 to 1000")
 
 
-def _check_options(host: Mapping[str, Any]) -> None:
-    for name in (*(host["CapAdd"] or ()), *(host["CapDrop"] or ())):
-        normalise(name)
-    policy = host["RestartPolicy"]
-    name, retries = policy["Name"], policy.get("MaximumRetryCount") or 0
-    if name not in ("no", "always", "unless-stopped", "on-failure"):
-        raise InvalidError(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', "
-            "'on-failure', or 'unless-stopped'"
-        )
-    if retries and name != "on-failure":
-        raise InvalidError(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
-        )
-    if host["AutoRemove"] and name != "no":
-        raise InvalidError("can't create 'AutoRemove' container with restart policy")
-    kind = host["LogConfig"]["Type"]
-    if kind not in ("json-file", "local", "none", "cri"):
-        raise InvalidError(f"logger: no log driver named '{kind}' is registered")
-    for request in host["DeviceRequests"] or ():
-        driver, wanted = request.get("Driver", ""), request.get("Capabilities") or []
-        words = "[" + " ".join("[" + " ".join(one) + "]" for one in wanted) + "]"
-        raise InvalidError(f'could not select device driver "{driver}" with capabilities: {words}')
-    network = host["NetworkMode"]
-    if host["PortBindings"] and network.startswith("container:"):
-        raise InvalidError(
-            "conflicting options: port publishing and the container type network mode"
-        )
-    if host["Runtime"] not in ("", "runc", "io.containerd.runc.v2"):
-        raise InvalidError(f"unknown or invalid runtime name: {host['Runtime']}")
-
-
 def merge_image(
     config: dict[str, Any], image: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Sequence[str]]:
@@ -309,9 +259,10 @@ def merge_image(
     own = {entry.partition("=")[0] for entry in config["Env"]}
     inherited = [one for one in image.get("Env") or () if one.partition("=")[0] not in own]
     merged["Env"] = [*config["Env"], *inherited]
-    if config["Entrypoint"] is None:
-        merged["Entrypoint"] = image.get("Entrypoint")
-        if config["Cmd"] is None or config["Cmd"] == []:
+    if not config["Entrypoint"]:
+        if config["Entrypoint"] is None:
+            merged["Entrypoint"] = image.get("Entrypoint")
+        if not config["Cmd"]:
             merged["Cmd"] = image.get("Cmd")
     elif config["Entrypoint"] == [""]:
         merged["Entrypoint"] = None
@@ -325,6 +276,4 @@ def merge_image(
     line = [*(merged["Entrypoint"] or ()), *(merged["Cmd"] or ())]
     if not line:
         raise InvalidError("no command specified")
-    if not all(isinstance(word, str) for word in line):
-        raise InvalidError("invalid JSON: a word of the command line is not a string")
     return merged, line

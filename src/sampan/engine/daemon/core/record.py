@@ -51,6 +51,9 @@ class ContainerRecord:
     mounts: list[dict[str, Any]] = field(default_factory=list)
     state: State = field(default_factory=State)
     restart_count: int = 0
+    links: dict[str, str] = field(default_factory=dict)
+    """Old-style links: alias to the other container's id."""
+
     path: str = ""
     args: list[str] = field(default_factory=list)
     cri: dict[str, Any] = field(default_factory=dict)

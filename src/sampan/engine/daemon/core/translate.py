@@ -255,9 +255,10 @@ def volume_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
         if "Options" in one:
             mounts.append(_mount(one["Destination"], "bind", one["Source"], one["Options"]))
             continue
-        words = ["rbind" if one.get("Recursive", True) else "bind"]
-        words.append(one.get("Propagation") or "rprivate")
-        words += [] if one["RW"] else ["rro" if one.get("Recursive", True) else "ro", "ro"]
+        recursive = one.get("Recursive", True)
+        words = ["rbind" if recursive else "bind", one.get("Propagation") or "rprivate"]
+        if not one["RW"]:
+            words += ["rro", "ro"] if one.get("ReadOnlyRecursive", recursive) else ["ro"]
         mounts.append(_mount(one["Destination"], "bind", one["Source"], words))
     return _by_depth(mounts)
 

@@ -94,11 +94,11 @@ def _quoted(word: str) -> str:
     return f"'{word}'" if " " in word else word
 
 
-_PRIVATE: Final = ("Recursive", "TmpfsOptions", "Options")
+_MOUNT_KEYS: Final = frozenset("Type Name Source Destination Driver Mode RW Propagation".split())
 
 
 def _public(mount: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in mount.items() if key not in _PRIVATE}
+    return {key: value for key, value in mount.items() if key in _MOUNT_KEYS}
 
 
 def inspection(

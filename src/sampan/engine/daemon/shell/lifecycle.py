@@ -14,6 +14,7 @@ from sampan.base.errors import ConflictError, InvalidError, SampanError
 from sampan.base.moment import instant
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.daemon.core.signals import signal_number
 from sampan.engine.daemon.core.translate import Surroundings, specification
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.devices import block_numbers
@@ -24,7 +25,7 @@ from sampan.engine.runtime.shell.cgroups import Cgroups
 from sampan.engine.runtime.shell.launch import LaunchError
 from sampan.images.shell.store import ImageStore
 
-__all__ = ["Health", "Host", "Lifecycle", "StartError", "cgroup_path", "now_text", "signal_number"]
+__all__ = ["Health", "Host", "Lifecycle", "StartError", "cgroup_path", "now_text"]
 
 _STOP_TIMEOUT_S: Final = 10
 _RESTART_FIRST_S: Final = 0.1
@@ -102,20 +103,6 @@ class StartError(SampanError):
 class _Policy:
     name: str
     retries: int
-
-
-def signal_number(text: str, default: int = signal.SIGKILL) -> int:
-    """Return the number of "TERM", "SIGTERM" or "15"; InvalidError in Docker's words."""
-    if not text:
-        return default
-    if text.isdigit() and 0 < int(text) < signal.NSIG:
-        return int(text)
-    name = text.upper()
-    name = name if name.startswith("SIG") else "SIG" + name
-    try:
-        return int(signal.Signals[name])
-    except KeyError:
-        raise InvalidError(f"invalid signal: {text}") from None
 
 
 def now_text() -> str:

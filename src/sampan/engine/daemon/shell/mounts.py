@@ -7,14 +7,18 @@ import posixpath
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.errors import InvalidError
+from sampan.engine.daemon.core.mount_request import (
+    MountRequest,
+    check_tmpfs,
+    parse_bind,
+    parse_mount,
+)
 from sampan.engine.daemon.shell.volumes import Volumes
 
 __all__ = ["collect_mounts", "populate"]
-
-_PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
 
 def collect_mounts(
@@ -25,123 +29,107 @@ def collect_mounts(
 ) -> list[dict[str, Any]]:
     """Return the mounts of a container to be, volumes made where they are missing.
 
-    `inherited` come from `--volumes-from`. Raises InvalidError with Docker's words.
+    `inherited` come from `--volumes-from`. Raises InvalidError with Docker's words, and then
+    volumes that were made for this container are gone again.
     """
-    found: dict[str, dict[str, Any]] = {one["Destination"]: dict(one) for one in inherited}
-    own: set[str] = set()
+    check_tmpfs(host["Tmpfs"] or {})
+    anonymous = list(config["Volumes"] or ())
+    wanted: list[MountRequest] = []
     for text in host["Binds"] or ():
-        mount = _of_bind(text, volumes)
-        _claim(own, mount["Destination"])
-        found[mount["Destination"]] = mount
-    for one in host["Mounts"] or ():
-        mount = _of_mount(one, volumes)
-        _claim(own, mount["Destination"])
-        found[mount["Destination"]] = mount
-    for destination in config["Volumes"] or ():
+        request = parse_bind(text, host["VolumeDriver"])
+        if request is None:
+            anonymous.append(text)
+        else:
+            wanted.append(request)
+    wanted += map(parse_mount, host["Mounts"] or ())
+    _check_places(wanted, host["Tmpfs"] or {})
+    made: list[str] = []
+    try:
+        return _resolved(wanted, anonymous, host, inherited, volumes, made)
+    except BaseException:
+        for name in made:
+            volumes.remove(name, (), force=True)
+        raise
+
+
+def _check_places(wanted: Sequence[MountRequest], tmpfs: Mapping[str, str]) -> None:
+    own = {posixpath.normpath(place) for place in tmpfs}
+    for request in wanted:
+        if request.destination in own:
+            raise InvalidError(f"Duplicate mount point: {request.destination}")
+        own.add(request.destination)
+
+
+def _resolved(
+    wanted: Sequence[MountRequest],
+    anonymous: Sequence[str],
+    host: Mapping[str, Any],
+    inherited: Sequence[Mapping[str, Any]],
+    volumes: Volumes,
+    made: list[str],
+) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {one["Destination"]: dict(one) for one in inherited}
+    for request in wanted:
+        found[request.destination] = _mount(request, volumes, made)
+    for destination in anonymous:
         path = posixpath.normpath(destination)
         if path not in found and path not in (host["Tmpfs"] or {}):
-            found[path] = _volume(volumes.create(""), path, True)
+            request = MountRequest("volume", "", path, driver=host["VolumeDriver"])
+            found[path] = _mount(request, volumes, made)
     return list(found.values())
 
 
-def _claim(own: set[str], destination: str) -> None:
-    if destination in own:
-        raise InvalidError(f"Duplicate mount point: {destination}")
-    own.add(destination)
-
-
-def _volume(volume: Mapping[str, Any], destination: str, writable: bool) -> dict[str, Any]:
-    return {
-        "Type": "volume",
-        "Name": volume["Name"],
-        "Source": volume["Mountpoint"],
-        "Destination": destination,
-        "Driver": "local",
-        "Mode": "z",
-        "RW": writable,
+def _mount(request: MountRequest, volumes: Volumes, made: list[str]) -> dict[str, Any]:
+    if request.kind == "bind":
+        return _bind(request)
+    mount: dict[str, Any] = {
+        "Type": request.kind,
+        "Source": "",
+        "Destination": request.destination,
+        "Mode": request.mode,
+        "RW": request.writable,
         "Propagation": "",
     }
+    if request.kind == "tmpfs":
+        return {**mount, "TmpfsOptions": list(request.tmpfs_options)}
+    known = volumes.has(request.source)
+    volume = volumes.create(request.source, request.driver, request.driver_options, request.labels)
+    if not known:
+        made.append(volume["Name"])
+    mount |= {"Name": volume["Name"], "Source": volume["Mountpoint"], "Driver": "local"}
+    mount["Mode"] = request.mode or "z"
+    if request.subpath:
+        mount["Subpath"] = posixpath.normpath(request.subpath)
+    if not request.copy:
+        mount["NoCopy"] = True
+    return mount
 
 
-def _bind(source: str, destination: str, mode: str, writable: bool) -> dict[str, Any]:
-    words = mode.split(",")
-    propagation = next((word for word in words if word in _PROPAGATIONS), "rprivate")
-    return {
-        "Type": "bind",
-        "Source": source,
-        "Destination": destination,
-        "Mode": mode,
-        "RW": writable,
-        "Propagation": propagation,
-    }
-
-
-def _of_bind(text: str, volumes: Volumes) -> dict[str, Any]:
-    """Read `source:destination[:mode]`; a missing directory of the host is made, as Docker does."""
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts[:2]):
-        raise InvalidError(f"invalid volume specification: '{text}'")
-    source, destination, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else ""
-    _check_destination(destination, text)
-    for word in mode.split(",") if mode else ():
-        if word not in (*_PROPAGATIONS, "ro", "rw", "z", "Z", "nocopy", "consistent", "cached"):
-            raise InvalidError(f"invalid mode: {mode}")
-    writable = "ro" not in mode.split(",")
-    if source.startswith("/"):
-        if not os.path.lexists(source):
-            Path(source).mkdir(parents=True)
-        return _bind(posixpath.normpath(source), posixpath.normpath(destination), mode, writable)
-    return _volume(volumes.create(source), posixpath.normpath(destination), writable)
-
-
-def _check_destination(destination: str, text: str) -> None:
-    if not destination.startswith("/"):
-        raise InvalidError(
-            f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
-            f"invalid mount path: '{destination}' mount path must be absolute"
-        )
-    if posixpath.normpath(destination) == "/":
-        raise InvalidError(
-            f"invalid volume specification: '{text}': invalid mount config: "
-            "destination can't be '/'"
-        )
-
-
-def _of_mount(one: Mapping[str, Any], volumes: Volumes) -> dict[str, Any]:
-    kind, target = one.get("Type", "volume"), one.get("Target", "")
-    if not target.startswith("/") or posixpath.normpath(target) == "/":
-        raise InvalidError(
-            f'invalid mount config for type "{kind}": invalid mount path: {target!r}'
-        )
-    target, writable = posixpath.normpath(target), not one.get("ReadOnly")
-    source = one.get("Source", "")
-    if kind == "bind":
-        options = one.get("BindOptions") or {}
-        if options.get("CreateMountpoint"):
-            Path(source).mkdir(parents=True, exist_ok=True)
-        if not os.path.exists(source):
+def _bind(request: MountRequest) -> dict[str, Any]:
+    """Return a bind; a missing directory of the host is made where the client's words allow it."""
+    source = request.source
+    if not os.path.lexists(source):
+        if not (request.missing_source_allowed or request.create_source):
             raise InvalidError(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
-        mount = _bind(source, target, options.get("Propagation") or "", writable)
-        return {**mount, "Recursive": not options.get("NonRecursive")}
-    if kind == "volume":
-        options = one.get("VolumeOptions") or {}
-        return _volume(volumes.create(source, labels=options.get("Labels")), target, writable)
-    if kind == "tmpfs":
-        options = one.get("TmpfsOptions") or {}
-        words = [f"size={options['SizeBytes']}"] if options.get("SizeBytes") else []
-        words += [f"mode={options['Mode']:o}"] if options.get("Mode") else []
-        return {
-            "Type": "tmpfs",
-            "Source": "",
-            "Destination": target,
-            "Mode": "",
-            "RW": writable,
-            "Propagation": "",
-            "TmpfsOptions": words,
-        }
-    raise UnsupportedError(f"mounts of type {kind!r} are not supported yet")
+        try:
+            Path(source).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidError(
+                f"error while creating mount source path '{source}': mkdir {source}: "
+                f"{(error.strerror or '').lower()}"
+            ) from None
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Destination": request.destination,
+        "Mode": request.mode,
+        "RW": request.writable,
+        "Propagation": request.propagation,
+        "Recursive": request.recursive,
+        "ReadOnlyRecursive": request.read_only_recursive and request.recursive,
+    }
 
 
 def populate(mounts: Sequence[Mapping[str, Any]], layers: Sequence[Path]) -> None:
@@ -151,7 +139,7 @@ def populate(mounts: Sequence[Mapping[str, Any]], layers: Sequence[Path]) -> Non
     """
     for mount in mounts:
         target = Path(mount["Source"] or "/")
-        if mount["Type"] != "volume" or any(target.iterdir()):
+        if mount["Type"] != "volume" or mount.get("NoCopy") or any(target.iterdir()):
             continue
         inside = mount["Destination"].lstrip("/")
         for layer in reversed(layers):

@@ -40,17 +40,16 @@ class Volumes:
     ) -> dict[str, Any]:
         """Make a volume, or find the one of that name; without a name it is anonymous."""
         if driver not in ("", "local"):
-            raise NotFoundError(f"error looking up volume plugin {driver}: plugin not found")
+            shown = name or secrets.token_hex(32)
+            raise NotFoundError(
+                f"create {shown}: error looking up volume plugin {driver}: plugin "
+                f'"{driver}" not found'
+            )
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
             labels[_ANONYMOUS] = ""
-        if not _NAME.fullmatch(name):
-            raise InvalidError(
-                f'create {name}: "{name}" includes invalid characters for a local volume name, '
-                "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed. If you intended to pass a host "
-                "directory, use absolute path"
-            )
+        _check_name(name)
         if options:
             raise UnsupportedError("options of the local volume driver are not supported yet")
         if name not in self._known:
@@ -70,6 +69,10 @@ class Volumes:
             self._known[name] = volume
             self._on_event("create", name, {"driver": "local"})
         return self._known[name]
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a volume of that name."""
+        return name in self._known
 
     def get(self, name: str) -> dict[str, Any]:
         """Return one volume; NotFoundError as Docker's."""
@@ -124,6 +127,20 @@ class Volumes:
     def size(self, name: str) -> int:
         """Return the bytes that a volume takes; blocks."""
         return _tree_bytes(self._root / name / "_data")
+
+
+def _check_name(name: str) -> None:
+    if len(name) < 2:
+        raise InvalidError(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric "
+            "characters"
+        )
+    if not _NAME.fullmatch(name):
+        raise InvalidError(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, '
+            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host '
+            "directory, use absolute path"
+        )
 
 
 def _tree_bytes(root: Path) -> int:
