@@ -61,16 +61,19 @@ class CutProxy:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         relay = asyncio.get_running_loop().create_task(self._relay(reader, writer))
         self._relays.add(relay)
-        relay.add_done_callback(self._relays.discard)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._relays.discard(relay)
+            writer.transport.abort()  # a relay may be cut before it has begun
+
+        relay.add_done_callback(ended)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.target is None:
-            writer.transport.abort()
             return
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(*self.target)
         except OSError:
-            writer.transport.abort()
             return
         pumps = (
             asyncio.ensure_future(_pump(reader, upstream_writer)),
@@ -81,7 +84,6 @@ class CutProxy:
         finally:
             for pump in pumps:
                 pump.cancel()
-            writer.transport.abort()
             upstream_writer.transport.abort()
             await asyncio.gather(*pumps, return_exceptions=True)
 
