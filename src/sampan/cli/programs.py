@@ -22,9 +22,10 @@ PROGRAMS: dict[str, Program] = {
     "dockerd": Program(
         "sampan.cli.dockerd", "Run a container engine for the docker command line; its own flags."
     ),
+    "runc": Program("sampan.cli.runc", "Run containers from OCI bundles; takes runc's commands."),
     "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
 }
-LINKS = ("dockerd", "etcd", "etcdutl")
+LINKS = ("dockerd", "etcd", "etcdutl", "runc")
 """Program names that work as the name of a link."""
 
 

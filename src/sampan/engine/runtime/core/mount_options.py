@@ -11,7 +11,7 @@ from typing import Final
 
 from sampan.base.errors import UnsupportedError
 
-__all__ = ["MountOptions", "parse_options"]
+__all__ = ["WORDS", "MountOptions", "parse_options"]
 
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
 ATIME_MASK, RELATIME, NOATIME, STRICTATIME, NODIRATIME = 0x70, 0x0, 0x10, 0x20, 0x80
@@ -52,6 +52,21 @@ _SUPERBLOCK: Final = frozenset({"sync", "dirsync", "lazytime", "mand"})
 _IGNORED: Final = frozenset(
     {"defaults", "async", "nolazytime", "nomand", "iversion", "noiversion", "silent", "loud"}
 )
+_ATTRIBUTES: Final = (*_SET, *_CLEAR, *_ATIME)
+WORDS: Final = frozenset(
+    {
+        *_ATTRIBUTES,
+        *(f"r{word}" for word in (*_ATTRIBUTES, *_PROPAGATION)),
+        *_PROPAGATION,
+        *_SUPERBLOCK,
+        *_IGNORED,
+        "bind",
+        "rbind",
+        "remount",
+        "tmpcopyup",
+    }
+)
+"""Every word that is not passed on to the file system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,9 @@ def parse_options(words: Iterable[str]) -> MountOptions:
             recursive_set |= _SET[word[1:]]
         elif word[:1] == "r" and word[1:] in _CLEAR:
             recursive_clear |= _CLEAR[word[1:]]
+        elif word[:1] == "r" and word[1:] in _ATIME:
+            recursive_set = recursive_set & ~ATIME_MASK | _ATIME[word[1:]]
+            recursive_clear |= ATIME_MASK
         elif word in ("bind", "rbind"):
             bind, recursive = True, recursive or word == "rbind"
         elif word == "remount":

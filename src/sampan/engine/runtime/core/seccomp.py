@@ -20,7 +20,7 @@ from typing import Any, Final
 from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.engine.runtime.core.syscall_table import NUMBERS, X32_NUMBERS
 
-__all__ = ["compile_filter", "filter_flags"]
+__all__ = ["compile_filter", "filter_flags", "vocabulary"]
 
 _LOAD, _AND, _JUMP, _EQUAL, _GREATER, _NOT_LESS, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x06
 _ALLOW: Final = 0x7FFF0000
@@ -93,6 +93,16 @@ def filter_flags(seccomp: Mapping[str, Any]) -> int:
             raise InvalidError(f"$.linux.seccomp.flags: {name!r} is not supported")
         flags |= _FLAGS[name]
     return flags & ~_FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]  # there is one thread anyway
+
+
+def vocabulary() -> dict[str, list[str]]:
+    """Return the words that a section may use: actions, operators, archs and flags."""
+    return {
+        "actions": sorted(_ACTIONS),
+        "operators": sorted(f"SCMP_CMP_{one}" for one in _OPERATORS),
+        "archs": sorted(_ARCHITECTURES),
+        "flags": sorted(_FLAGS),
+    }
 
 
 @lru_cache(maxsize=32)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sampan.base.errors import SampanError
 from sampan.engine.runtime.core.cgroup import Write, writes_v1, writes_v2
 
-__all__ = ["Cgroups", "Entrance", "Layout", "layout"]
+__all__ = ["Cgroups", "Entrance", "Layout", "layout", "own_views"]
 
 _ROOT: Final = "/sys/fs/cgroup"
 _SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
@@ -220,6 +220,12 @@ class Cgroups:
             while f"frozen {int(frozen)}" not in _read(self._unified + "/cgroup.events"):
                 os.sched_yield()
 
+    def frozen(self) -> bool:
+        """Tell whether the processes are stopped."""
+        if "freezer" in self._places:
+            return self.file("freezer", "freezer.state").strip() == "FROZEN"
+        return self.file("", "cgroup.freeze").strip() == "1"
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal to every process."""
         for pid in self.pids():
@@ -251,6 +257,19 @@ class Cgroups:
     def exists(self) -> bool:
         """Tell whether any of the directories is still there."""
         return any(os.path.isdir(place) for place in self._directories())
+
+
+def own_views() -> dict[str, str]:
+    """Return the path of this process by mount point, for who gets no cgroups of its own."""
+    found = layout()
+    views: dict[str, str] = {}
+    with open("/proc/self/cgroup") as lines:
+        for line in lines:
+            _, names, path = line.rstrip("\n").split(":", 2)
+            mounted = found.v1.get(names.split(",")[0]) if names else found.unified
+            if mounted is not None:
+                views[mounted] = path
+    return views
 
 
 def _ignoring(call: Callable[[], None]) -> None:

@@ -27,17 +27,22 @@ from sampan.engine.runtime.core.spec import Process
 from sampan.engine.runtime.shell import executable, identity, idmap, inside, syscalls
 from sampan.engine.runtime.shell.rootfs import RootBuilder
 
-__all__ = ["LaunchError", "Launched", "Placement", "Stdio", "create", "join"]
+__all__ = ["Gate", "LaunchError", "Launched", "Placement", "Stdio", "create", "join", "pass_gate"]
 
 Init = Callable[[Callable[[], NoReturn], Callable[[], None]], NoReturn]
 """What runs as process 1 in place of the program: it is given a function that becomes the program
 in a forked child, and one that makes the caller as unprivileged as the program."""
 
-_READY, _GO, _PREPARED, _FAILED = b"R", b"G", b"P", b"E"
+Gate = Callable[[], socket.socket]
+"""Waits in the child for the one who will start the program, when that is not its parent; returns
+the connection."""
+
+_READY, _GO, _PREPARED, _FAILED, _HOOKS = b"R", b"G", b"P", b"E", b"H"
 _MESSAGE_BYTES: Final = 64 * 1024
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
+_NULL_DEVICE: Final = os.makedev(1, 3)
 
 
 class LaunchError(SampanError):
@@ -82,15 +87,11 @@ class Launched:
 
     def start(self) -> None:
         """Open the gate; returns when the program runs, raises LaunchError when it cannot."""
-        try:
-            self._channel.send(_GO)
-            message = self._channel.recv(_MESSAGE_BYTES)
-        except OSError as error:
-            raise LaunchError(f"the container's first process is gone: {error}") from error
-        finally:
-            self._channel.close()
-        if message:
-            raise _failure(message)
+        pass_gate(self._channel)
+
+    def leave(self) -> None:
+        """Let go of a child that waits at a gate of its own."""
+        self._channel.close()
 
     def abandon(self) -> None:
         """End a child that is not to be started."""
@@ -104,6 +105,19 @@ class Launched:
             os.close(self.console_fd)
 
 
+def pass_gate(channel: socket.socket) -> None:
+    """Tell the child to go on; returns when its program runs, raises LaunchError when it cannot."""
+    try:
+        channel.send(_GO)
+        message = channel.recv(_MESSAGE_BYTES)
+    except OSError as error:
+        raise LaunchError(f"the container's first process is gone: {error}") from error
+    finally:
+        channel.close()
+    if message:
+        raise _failure(message)
+
+
 def create(
     plan: Plan,
     stdio: Stdio,
@@ -114,18 +128,24 @@ def create(
     preserve_fds: int = 0,
     before_pivot: Callable[[], None] | None = None,
     init: Init | None = None,
+    gate: Gate | None = None,
+    outside: Callable[[int], None] | None = None,
+    new_keyring: bool = True,
 ) -> Launched:
     """Clone a child and bring it to its gate.
 
     `init` runs in the child in place of the program, given a function that becomes the program: a
-    reaper that forks. Raises LaunchError with the step that failed; nothing of the child is left.
+    reaper that forks. `outside` runs here, with the child's pid, when the root is made and not yet
+    entered; `before_pivot` in the child right after it. With a `gate` it is not the caller who
+    starts the program. Raises LaunchError with the step that failed; nothing of the child is left.
     """
     process = plan.process
     if process is None:
         raise InvalidError("$.process: is required to start a container")
     placement = placement or Placement()
     child = _Child(plan, process, stdio, placement, seccomp, seccomp_flags, preserve_fds)
-    child.before_pivot, child.init = before_pivot, init
+    child.before_pivot, child.init, child.gate = before_pivot, init, gate
+    child.waits_before_pivot, child.new_keyring = outside is not None, new_keyring
     _check_maps(plan)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     restore = _enter_pid_namespace(plan)
@@ -143,7 +163,11 @@ def create(
         if plan.clone_flags & CLONE_FLAGS["user"]:
             idmap.write(pid, plan.uid_maps, plan.gid_maps)
         ours.send(_PREPARED)
-        return Launched(pid, pidfd, ours, _await_ready(ours))
+        if outside is not None:
+            _await_word(ours, _HOOKS)
+            outside(pid)
+            ours.send(_PREPARED)
+        return Launched(pid, pidfd, ours, _await_word(ours, _READY))
     except BaseException:
         ours.close()
         _end(pid, pidfd)
@@ -184,7 +208,7 @@ def join(
     theirs.close()
     try:
         ours.send(_PREPARED)
-        return Launched(pid, pidfd, ours, _await_ready(ours))
+        return Launched(pid, pidfd, ours, _await_word(ours, _READY))
     except BaseException:
         ours.close()
         _end(pid, pidfd)
@@ -214,10 +238,10 @@ def _enter_pid_namespace(plan: Plan) -> int:
     return own
 
 
-def _await_ready(channel: socket.socket) -> int:
+def _await_word(channel: socket.socket, word: bytes) -> int:
     """Wait for the child's word; return the terminal's descriptor, -1 without one."""
     message, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
-    if message == _READY:
+    if message == word:
         return fds[0] if fds else -1
     for fd in fds:
         os.close(fd)
@@ -263,6 +287,9 @@ class _Child:
         self.join_flags = 0
         self.before_pivot: Callable[[], None] | None = None
         self.init: Init | None = None
+        self.gate: Gate | None = None
+        self.waits_before_pivot = False
+        self.new_keyring = True
         self._host_mounts = os.stat("/proc/self/ns/mnt").st_ino
         self._step = "prepare"
         self._home = ""
@@ -298,10 +325,12 @@ class _Child:
             root_fd = self._build(plan)
         console = self._console() if process.terminal else -1
         self._step = "process"
-        syscalls.keyctl_join_session()
+        if self.new_keyring:
+            syscalls.keyctl_join_session()
         identity.apply_limits(process.rlimits)
         who = identity.lookup_user(root_fd, process.user)
         self._home = who.home
+        self._own_stdio(who.uid)
         identity.apply_identity(who, self._masks, process.user.umask)
         self._step = "chdir"
         self._change_directory()
@@ -309,6 +338,11 @@ class _Child:
         env = self._environment()
         target = None if process.pause else executable.find(process.args[0], env)
         self._ready(console)
+        if self.gate is not None:
+            self._use_stdio()
+            self._stdio = Stdio()
+            self._channel.close()
+            self._channel = self.gate()
         self._wait_for(_GO)
         if self.init is not None:
             self.init(lambda: self._become(target, env), self._settle)
@@ -333,6 +367,9 @@ class _Child:
         builder = RootBuilder(plan, self._host_mounts, in_user_namespace=user)
         try:
             builder.build(self._placement.views or {})
+            if self.waits_before_pivot:
+                self._channel.send(_HOOKS)
+                self._wait_for(_PREPARED)
             if self.before_pivot is not None:
                 self.before_pivot()
             builder.enter()
@@ -387,6 +424,19 @@ class _Child:
             masks = identity.NO_CAPABILITIES  # as execve would leave it; there is none here
         identity.drop_capabilities(self._process, masks, self._seccomp, self._seccomp_flags)
         syscalls.prctl(_PR_SET_DUMPABLE, 0)
+
+    def _own_stdio(self, uid: int) -> None:
+        """Let another user than root open its own standard streams anew, as /dev/stdout."""
+        if uid == 0:
+            return
+        stdio = self._stdio
+        for number, fd in enumerate((stdio.stdin, stdio.stdout, stdio.stderr)):
+            try:
+                status = os.fstat(fd if fd >= 0 else number)
+                if status.st_uid != uid and status.st_rdev != _NULL_DEVICE:
+                    os.fchown(fd if fd >= 0 else number, uid, -1)
+            except OSError:
+                continue  # closed, or the kernel has no owner for it: as good as it gets
 
     def _use_stdio(self) -> None:
         self._step = "stdio"

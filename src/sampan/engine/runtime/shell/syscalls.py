@@ -24,16 +24,19 @@ __all__ = [
     "fsconfig_string",
     "fsmount",
     "fsopen",
+    "ioprio_set",
     "keyctl_join_session",
     "mount",
     "mount_setattr",
     "move_mount",
     "open_tree",
     "openat2",
+    "personality",
     "pidfd_open",
     "pidfd_send_signal",
     "pivot_root",
     "prctl",
+    "sched_setattr",
     "seccomp_install",
     "setdomainname",
     "sethostname",
@@ -50,6 +53,8 @@ _syscall.restype = ctypes.c_long
 _NR_CAPSET: Final = 91 if _ARM64 else 126
 _NR_PIVOT_ROOT: Final = 41 if _ARM64 else 155
 _NR_SECCOMP: Final = 277 if _ARM64 else 317
+_NR_IOPRIO_SET: Final = 30 if _ARM64 else 251
+_NR_SCHED_SETATTR: Final = 274 if _ARM64 else 314
 _NR_KEYCTL: Final = 219 if _ARM64 else 250
 _NR_PIDFD_SEND_SIGNAL: Final = 424
 _NR_OPEN_TREE: Final = 428
@@ -328,3 +333,21 @@ def setdomainname(name: str) -> None:
     """Set the NIS domain name of this UTS namespace."""
     data = os.fsencode(name)
     _check("setdomainname", _libc.setdomainname(data, ctypes.c_size_t(len(data))))
+
+
+def personality(domain: int) -> None:
+    """Set the execution domain of this process."""
+    _check("personality", _libc.personality(ctypes.c_ulong(domain)))
+
+
+def ioprio_set(priority: int) -> None:
+    """Set this thread's I/O priority: class << 13 | level."""
+    _call("ioprio_set", _NR_IOPRIO_SET, ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(priority))
+
+
+def sched_setattr(
+    policy: int, flags: int, nice: int, priority: int, times_ns: tuple[int, int, int]
+) -> None:
+    """Set this thread's scheduling; `times_ns` are a deadline's runtime, deadline and period."""
+    attributes = struct.pack("=IIQiIQQQ", 48, policy, flags, nice, priority, *times_ns)
+    _call("sched_setattr", _NR_SCHED_SETATTR, ctypes.c_int(0), attributes, ctypes.c_uint(0))

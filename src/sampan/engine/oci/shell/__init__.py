@@ -1,0 +1,1 @@
+"""State directory, hooks, gate and terminal: what touches the machine."""
