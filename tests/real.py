@@ -28,6 +28,7 @@ SOURCE = {
     "h2load": "Debian package nghttp2-client",
     "docker": "Debian package docker-cli, or Docker's own",
     "busybox": "Debian package busybox-static",
+    "mkfs.btrfs": "Debian package btrfs-progs",
     "dockerd": "Debian package docker.io",
     "runc": "Debian package runc",
     "docker-registry": "Debian package docker-registry",

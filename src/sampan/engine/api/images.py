@@ -115,7 +115,7 @@ class ImageRoutes:
                 "Variant": document.get("variant", ""),
                 "Os": document.get("os", ""),
                 "Size": self._images.size(entry),
-                "GraphDriver": {"Name": "overlay2", "Data": {}},
+                "GraphDriver": self._images.snapshots.graph(image.diff_ids),
                 "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
                 "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
             }

@@ -138,8 +138,8 @@ class SystemRoutes:
                 "ContainersPaused": paused,
                 "ContainersStopped": len(states) - running - paused,
                 "Images": len(engine.images.index.entries()),
-                "Driver": "overlay2",
-                "DriverStatus": [],
+                "Driver": engine.images.snapshots.driver.name,
+                "DriverStatus": engine.images.snapshots.driver.status(),
                 "Plugins": {
                     "Volume": ["local"],
                     "Network": ["host", "null"],

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 from sampan.images.core.image import parse_image
 from sampan.images.shell.index import Entry
 from sampan.images.shell.layers import apply_layer
-from sampan.images.shell.pack import write_layer
 from sampan.images.shell.store import ImageStore, now_text
 from sampan.images.shell.thread import in_thread
 
@@ -70,7 +69,7 @@ async def commit_container(
     """Make an image of a container's writable layer upon its image."""
     async with store.operation():
         store.content.use(parent.kept())
-        blob = await in_thread(_store_difference, store, key)
+        blob = await in_thread(_store_difference, store, key, parent.diff_ids)
         now = now_text()
         note = {"created": now, "author": author, "comment": comment, "created_by": created_by}
         old = parent.image.document
@@ -85,9 +84,9 @@ async def commit_container(
         return await _make(store, document, [*parent.blobs, blob], name, "commit", parent.id)
 
 
-def _store_difference(store: ImageStore, key: str) -> str:
+def _store_difference(store: ImageStore, key: str, diff_ids: Sequence[str]) -> str:
     with store.content.writer() as writer:
-        write_layer(store.snapshots.upper(key), writer)  # type: ignore[arg-type]
+        store.snapshots.write_layer(key, diff_ids, writer)
         return writer.commit()
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from sampan.images.core.tar import Entry, Kind, TarError
@@ -20,6 +21,7 @@ __all__ = [
     "make_special",
     "owned_by_overlay",
     "remove",
+    "remove_path",
     "set_attributes",
     "set_times",
     "write_data",
@@ -153,6 +155,18 @@ def remove(parent: int, name: str) -> None:
         return
     except IsADirectoryError:
         _remove_tree(parent, name)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file or a tree by its path; nothing happens without it."""
+    try:
+        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        remove(fd, path.name)
+    finally:
+        os.close(fd)
 
 
 def _remove_tree(parent: int, name: str) -> None:

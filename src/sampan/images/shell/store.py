@@ -37,6 +37,7 @@ class ImageStore:
     """Images, their blobs, and their layers unpacked.
 
     `pinned` returns the chain ids of layers that stay although no image has them: containers'.
+    `driver` names a storage driver; see Snapshots.
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class ImageStore:
         root: Path,
         on_event: ImageEvent | None = None,
         pinned: Callable[[], Iterable[str]] = tuple,
+        driver: str = "",
     ) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spool = root / "spool"
         self.spool.mkdir(mode=0o700, exist_ok=True)
         self.content = ContentStore(root)
-        self.snapshots = Snapshots(root)
+        self.snapshots = Snapshots(root, driver=driver)
         self.index = ImageIndex(root, self.content)
         self._on_event = on_event or (lambda action, actor, attributes: None)
         self._pinned = pinned
@@ -125,6 +127,16 @@ class ImageStore:
         async with self._changing:  # not while layers are being collected
             self._chains.update(chain_ids(diff_ids))
         await in_thread(self.snapshots.ensure, diff_ids, blobs, self.content)
+
+    async def repair(self) -> None:
+        """Unpack again the layers that a power cut may have damaged."""
+        if not self.snapshots.torn:
+            return
+        async with self.operation():
+            for entry in self.index.entries():
+                with contextlib.suppress(SampanError):  # such an image stays unusable
+                    await self.unpack(entry.diff_ids, entry.blobs)
+        self.snapshots.torn.clear()
 
     async def describe(self, image: Image, blobs: Sequence[str]) -> Descriptor:
         """Make and store the manifest of an image that came without one."""

@@ -138,7 +138,7 @@ def inspection(
         "LogPath": posixpath.join(directory, f"{record.id}-json.log"),
         "Name": f"/{record.name}",
         "RestartCount": record.restart_count,
-        "Driver": "overlay2",
+        "Driver": graph["Name"],
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",

@@ -39,7 +39,6 @@ from sampan.engine.daemon.shell.lifecycle import now_text
 from sampan.engine.daemon.shell.mounts import collect_mounts, populate
 from sampan.engine.daemon.shell.registry import Registry
 from sampan.engine.daemon.shell.volumes import Volumes
-from sampan.images.core.image import chain_ids
 from sampan.images.core.platform import machine_platform, parse_platform, platform_of
 from sampan.images.core.reference import parse_reference
 from sampan.images.shell.store import ImageStore
@@ -149,10 +148,13 @@ class Creation:
             container = self._engine.container_of(record)
             container.directory.mkdir(mode=0o700)
             snapshots = self._engine.images.snapshots
-            snapshots.prepare(id_)
-            layers = [snapshots.layer_path(one) for one in chain_ids(record.diff_ids)]
+            if snapshots.driver.slow:
+                await asyncio.to_thread(snapshots.prepare, id_, record.diff_ids)
+            else:
+                snapshots.prepare(id_, record.diff_ids)
             if any(mount["Type"] == "volume" for mount in record.mounts):
-                await asyncio.to_thread(populate, record.mounts, layers[::-1])
+                layers = snapshots.files(record.diff_ids)
+                await asyncio.to_thread(populate, record.mounts, layers)
             container.save()
         except BaseException:
             self._engine.registry.release(record.name)

@@ -66,7 +66,10 @@ class Engine:
         self.registry = Registry()
         self.events = EventBus()
         self.images = ImageStore(
-            options.data_root / "images", self._image_event, self._layers_of_containers
+            options.data_root / "images",
+            self._image_event,
+            self._layers_of_containers,
+            options.storage_driver,
         )
         self.distribution = Distribution(self.images, lambda: self.options.registry)
         self.volumes = Volumes(
@@ -90,6 +93,7 @@ class Engine:
         engine = cls(options)
         await engine.zygote.start()
         await engine.networking.open()
+        await engine.images.repair()
         await Restoring(engine).restore()
         return engine
 

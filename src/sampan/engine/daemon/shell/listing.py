@@ -42,20 +42,21 @@ class Listing:
     def inspect(self, container: Container, *, size: bool = False) -> dict[str, Any]:
         """Return everything about a container."""
         record, snapshots = container.record, self._images.snapshots
-        upper = snapshots.upper(record.id)
-        data = {"UpperDir": str(upper), "WorkDir": str(upper.with_name("work"))}
         running = [one.id for one in container.execs.values() if one.running]
         shown = inspection(
             record,
             self._networking.settings(container),
             str(container.directory),
             running,
-            {"Name": "overlay2", "Data": data},
+            snapshots.graph(record.diff_ids, record.id),
         )
         if size:
-            shown["SizeRw"] = snapshots.usage(record.id).size_bytes
+            shown["SizeRw"] = self._own_bytes(record)
             shown["SizeRootFs"] = shown["SizeRw"] + self._image_bytes(record)
         return shown
+
+    def _own_bytes(self, record: ContainerRecord) -> int:
+        return self._images.snapshots.usage(record.id, record.diff_ids).size_bytes
 
     def _image_bytes(self, record: ContainerRecord) -> int:
         return sum(map(self._images.snapshots.layer_size, chain_ids(record.diff_ids)))
@@ -73,7 +74,7 @@ class Listing:
             if self._meant(container, filters):
                 shown = summary(container.record, now, self._networking.settings(container))
                 if size:
-                    shown["SizeRw"] = self._images.snapshots.usage(container.id).size_bytes
+                    shown["SizeRw"] = self._own_bytes(container.record)
                     shown["SizeRootFs"] = shown["SizeRw"] + self._image_bytes(container.record)
                 found.append(shown)
         return found[:limit] if limit > 0 else found

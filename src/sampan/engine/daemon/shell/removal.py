@@ -148,7 +148,9 @@ class Removal:
         for container in self._engine.registry:
             if container.record.state.status in ("created", "exited", "dead"):
                 if self._prunable(container, filters):
-                    freed += self._engine.images.snapshots.usage(container.id).size_bytes
+                    diff_ids = container.record.diff_ids
+                    own = self._engine.images.snapshots.usage(container.id, diff_ids)
+                    freed += own.size_bytes
                     await self.remove(container)
                     gone.append(container.id)
         return gone, freed

@@ -1,0 +1,1 @@
+"""Storage drivers: how layers become one root, by overlayfs, by btrfs or by copying."""

@@ -1,0 +1,278 @@
+"""Storage drivers: the same image and the same changes look alike, whatever stores them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.engine_server import EngineServer
+from tests.images.test_layers import Entry, archive, kind, plain
+from tests.real import absent, require, require_root
+
+from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
+from sampan.engine.runtime.shell.mounts import filesystem
+from sampan.images.core.digest import digest_of
+from sampan.images.shell.content import ContentStore
+from sampan.images.shell.snapshots import Snapshots
+
+pytestmark = pytest.mark.root
+DRIVERS = ("overlay2", "btrfs", "vfs")
+
+
+@pytest.fixture(scope="module")
+def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A btrfs on a loop device, mounted."""
+    require_root()
+    make = require("mkfs.btrfs")
+    place = tmp_path_factory.mktemp("btrfs")
+    image, point = place / "image", place / "mounted"
+    with open(image, "wb") as file:
+        file.truncate(1 << 30)
+    subprocess.run([str(make), "-q", str(image)], check=True)
+    point.mkdir()
+    done = subprocess.run(["mount", "-o", "loop", str(image), str(point)], capture_output=True)
+    if done.returncode:
+        absent(f"btrfs cannot be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+@pytest.fixture(params=DRIVERS)
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A state directory in which the driver of the parameter works."""
+    require_root()
+    if request.param != "btrfs":
+        return tmp_path / "state"
+    place: Path = request.getfixturevalue("btrfs") / tmp_path.name
+    return place
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.node.callspec.params["root"])
+
+
+def snapshots(root: Path, driver: str) -> Snapshots:
+    root.mkdir(exist_ok=True)
+    found = Snapshots(root, driver=driver)
+    assert found.driver.name == driver
+    return found
+
+
+FOLDER = kind(tarfile.DIRTYPE)
+LAYERS: tuple[tuple[Entry, ...], ...] = (
+    (
+        ("dir", FOLDER, b""),
+        ("dir/old", plain, b"old"),
+        ("gone", plain, b"x"),
+        ("opaque/below", plain, b"x"),
+        ("swap/inner", plain, b"x"),
+        ("setuid", lambda member: setattr(member, "mode", 0o4755), b"s"),
+    ),
+    (
+        (".wh.gone", plain, b""),
+        ("opaque/.wh..wh..opq", plain, b""),
+        ("opaque/new", plain, b"n"),
+        ("swap", plain, b"a file now"),
+        ("dir/new", plain, b"new"),
+        ("twin", kind(tarfile.LNKTYPE, "dir/new"), b""),
+    ),
+)
+
+
+def image(content: ContentStore) -> tuple[list[str], list[str]]:
+    blobs = [content.put(archive(*entries)) for entries in LAYERS]
+    return blobs, blobs
+
+
+class Root:
+    """The root of a container, mounted by the command for it in a namespace of its own."""
+
+    def __init__(self, mounts: list[dict[str, object]], place: Path) -> None:
+        [self._mount] = mounts
+        self._place = place
+        place.mkdir(exist_ok=True)
+
+    def sh(self, script: str) -> str:
+        options = ",".join(str(one) for one in self._mount["options"])  # type: ignore[attr-defined]
+        kind_ = ["-t", "overlay"] if self._mount["type"] == "overlay" else []
+        words = ["mount", *kind_, "-o", options, str(self._mount["source"]), str(self._place)]
+        line = " ".join(f"'{word}'" for word in words)
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-ec", f"{line}; cd '{self._place}'; {script}"],
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+
+def test_an_image_looks_the_same(root: Path, driver: str, tmp_path: Path) -> None:
+    found = snapshots(root, driver)
+    ids, blobs = image(content := ContentStore(root))
+    found.ensure(ids, blobs, content)
+    found.prepare("one", ids)
+    view = Root(found.mounts("one", ids), tmp_path / "view")
+    names = view.sh("find . -mindepth 1 -not -path './dev*' -not -path './etc*' | sort").split()
+    assert names == [
+        "./dir", "./dir/new", "./dir/old", "./opaque", "./opaque/new", "./proc", "./setuid",
+        "./swap", "./sys", "./twin",
+    ]  # fmt: skip
+    assert view.sh("cat swap; stat -c '%a %h' setuid twin").split("\n")[0] == "a file now4755 1"
+    assert found.changes("one", ids) == []
+    assert found.usage("one", ids).size_bytes == 0
+    assert [found.layer_size(ids[0]), ids[0]] == [3 + 1 + 1 + 1 + 1, ids[0]]
+    found.remove("one")
+    found.collect(())
+    assert os.listdir(root / "layers") == os.listdir(root / "writable") == []
+
+
+SCRIPT = """
+echo changed > dir/old; rm dir/new; mkdir -p fresh/deep; echo 1 > fresh/deep/file
+rm -r opaque; mkdir opaque; echo 2 > opaque/mine; ln fresh/deep/file fresh/link
+chmod 4711 setuid; touch -d @1000000000.5 setuid; rm swap; mkdir swap; echo > swap/in
+truncate -s 200M fresh/holes; echo end >> fresh/holes
+python3 -c 'import os; os.setxattr("fresh/deep/file", "user.note", b"\\xff")'
+"""
+EXPECTED = [
+    "C /dir", "D /dir/new", "C /dir/old", "A /fresh", "A /fresh/deep", "A /fresh/deep/file",
+    "A /fresh/holes", "A /fresh/link", "C /opaque", "A /opaque/mine", "D /opaque/new", "C /setuid",
+    "C /swap", "A /swap/in",
+]  # fmt: skip
+
+
+def test_changes_become_a_layer_that_makes_them_again(
+    root: Path, driver: str, tmp_path: Path
+) -> None:
+    found = snapshots(root, driver)
+    ids, blobs = image(content := ContentStore(root))
+    found.ensure(ids, blobs, content)
+    found.prepare("one", ids)
+    view = Root(found.mounts("one", ids), tmp_path / "view")
+    view.sh(SCRIPT)
+    changes = [f"{'CAD'[one.kind]} {one.path}" for one in found.changes("one", ids)]
+    assert changes == EXPECTED
+    with content.writer() as writer:
+        found.write_layer("one", ids, writer)
+        blob = writer.commit()
+    with content.writer() as writer:
+        found.write_layer("one", ids, writer)
+        assert writer.commit() == blob, "the same changes make the same layer"
+    ids, blobs = [*ids, blob], [*blobs, blob]
+    found.ensure(ids, blobs, content)
+    found.prepare("two", ids)
+    look = """
+    find . -mindepth 1 ! -path './etc*' -printf '%P %y %m %U %s %T@ %n\\n' | sort
+    cat dir/old fresh/link opaque/mine; getfattr -d fresh/link 2>/dev/null || true"""
+    again = Root(found.mounts("two", ids), tmp_path / "view")
+    # Directories in a file system differ in size, and in the time of what is made on the way.
+    before, after = view.sh(look).splitlines(), again.sh(look).splitlines()
+    assert [line for line in before if " d " not in line] == [
+        line for line in after if " d " not in line
+    ]
+    assert found.changes("two", ids) == []
+    holes = next((root / "layers").glob("*/fs/fresh/holes"))
+    assert holes.stat().st_blocks * 512 < 1 << 20
+    for key in ("one", "two"):
+        found.remove(key)
+
+
+def test_a_directory_keeps_its_driver(tmp_path: Path) -> None:
+    require_root()
+    state = tmp_path / "state"
+    found = snapshots(state, "vfs")
+    snapshots(state, "overlay2")  # nothing in it yet
+    found = snapshots(state, "vfs")
+    found.prepare("one")
+    assert Snapshots(state).driver.name == "vfs"
+    with pytest.raises(ConflictError, match="made by the storage driver vfs"):
+        Snapshots(state, driver="overlay2")
+    with pytest.raises(InvalidError, match="is not known"):
+        Snapshots(state, driver="zfs")
+    with pytest.raises(UnsupportedError, match="not on btrfs"):
+        Snapshots(tmp_path, driver="btrfs")
+
+
+def test_overlay_upon_overlay_is_found_out(tmp_path: Path) -> None:
+    require_root()
+    state = tmp_path / "state"
+    found = snapshots(state, "overlay2")
+    found.prepare("one")
+    view = Root(found.mounts("one", ()), tmp_path / "view")
+    script = (
+        "from pathlib import Path; from sampan.images.shell.snapshots import Snapshots; "
+        "Path('inner').mkdir(); print(Snapshots(Path('inner').absolute()).driver.name)"
+    )
+    assert view.sh(f'{sys.executable} -c "{script}"').strip() == "vfs"
+
+
+def test_many_layers(tmp_path: Path) -> None:
+    require_root()
+    found = snapshots(tmp_path / "state", "overlay2")
+    content = ContentStore(tmp_path / "state")
+    ids = [content.put(archive((f"f{number}", plain, b"x"))) for number in range(127)]
+    found.ensure(ids, ids, content)
+    found.prepare("one", ids)
+    [mount] = found.mounts("one", ids)
+    fd = filesystem("overlay", "overlay", mount["options"])
+    try:
+        names = os.listdir(f"/proc/self/fd/{fd}")
+        assert len([name for name in names if name.startswith("f")]) == 127
+    finally:
+        os.close(fd)
+
+
+def test_containers_live_on_it(root: Path, driver: str, tmp_path: Path) -> None:
+    require("docker")
+    root.mkdir(exist_ok=True)
+    server = EngineServer(root, flags=[f"--storage-driver={driver}"]).start()
+    try:
+        server.load()
+        assert server.out("info", "-f", "{{.Driver}}").strip() == driver
+        server.docker(
+            "run", "--network", "none", "--name", "cc", "-v", "/vol", "busybox",
+            "sh", "-c", "echo new > /data/new; rm /data/seed; id -u > /etc/who",
+        )  # fmt: skip
+        assert server.out("diff", "cc").splitlines() == [
+            "C /data", "A /data/new", "D /data/seed", "C /etc", "A /etc/who", "A /vol",
+        ]  # fmt: skip
+        graph = json.loads(server.out("inspect", "-f", "{{json .GraphDriver}}", "cc"))
+        assert graph["Name"] == driver
+        assert ("UpperDir" in (graph["Data"] or {})) == (driver == "overlay2")
+        server.docker("cp", "cc:/data/new", str(tmp_path / "new"))
+        assert (tmp_path / "new").read_text() == "new\n"
+        exported = server.docker("export", "cc").stdout
+        assert b"data/new" in exported and b"data/seed" not in exported
+        server.docker("commit", "cc", "made")
+        assert server.run("made", "sh", "-c", "cat /data/new; ls /data") == "new\nnew\n"
+        assert int(server.out("ps", "-as", "--format", "{{.Size}}").partition("B")[0]) == 6
+        server.docker("rm", "-v", "cc")
+        server.docker("rmi", "made", "busybox")
+        images = root / "data" / "images"
+        assert os.listdir(images / "layers") == os.listdir(images / "writable") == []
+    finally:
+        server.stop()
+
+
+def test_a_layer_that_a_power_cut_may_have_torn_is_unpacked_again(tmp_path: Path) -> None:
+    require_root()
+    state = tmp_path / "state"
+    found = snapshots(state, "overlay2")
+    ids, blobs = image(content := ContentStore(state))
+    found.ensure(ids, blobs, content)
+    layer = found.layer_path(ids[0]).parent
+    (layer / "unflushed").write_text("another boot")
+    again = Snapshots(state)
+    assert [path.name for path in again.torn] == [layer.name]
+    assert not layer.exists()
+    again.ensure(ids, blobs, content)
+    assert stat.S_ISREG((layer / "fs/setuid").stat().st_mode)
+    assert digest_of(content.read(blobs[0])) == ids[0]
