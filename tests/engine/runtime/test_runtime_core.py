@@ -138,6 +138,52 @@ def test_cgroup_writes_of_version_2() -> None:
     assert [shares_to_weight(n) for n in (2, 1024, 262144)] == [1, 39, 10000]
 
 
+MORE_RESOURCES = {
+    "memory": {"reservation": 32 << 20, "swappiness": 10, "disableOOMKiller": True},
+    "cpu": {"realtimePeriod": 1_000_000, "realtimeRuntime": 950_000, "mems": "0"},
+    "pids": {"limit": -1},
+    "blockIO": {
+        "weight": 300,
+        "weightDevice": [{"major": 8, "minor": 0, "weight": 500}],
+        "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1 << 20}],
+        "throttleWriteIOPSDevice": [{"major": 8, "minor": 16, "rate": 99}],
+    },
+    "hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}],
+    "unified": {"memory.high": "1000"},
+}
+
+
+def test_further_writes_of_version_1() -> None:
+    assert writes_v1(MORE_RESOURCES) == [
+        Write("memory", "memory.soft_limit_in_bytes", str(32 << 20)),
+        Write("memory", "memory.swappiness", "10"),
+        Write("memory", "memory.oom_control", "1"),
+        Write("cpu", "cpu.rt_period_us", "1000000"),
+        Write("cpu", "cpu.rt_runtime_us", "950000"),
+        Write("cpuset", "cpuset.mems", "0"),
+        Write("pids", "pids.max", "max"),
+        Write("blkio", "blkio.weight", "300"),
+        Write("blkio", "blkio.weight_device", "8:0 500"),
+        Write("blkio", "blkio.throttle.read_bps_device", "8:0 1048576"),
+        Write("blkio", "blkio.throttle.write_iops_device", "8:16 99"),
+        Write("hugetlb", "hugetlb.2MB.limit_in_bytes", str(4 << 20)),
+    ]
+
+
+def test_further_writes_of_version_2() -> None:
+    assert writes_v2(MORE_RESOURCES) == [
+        Write("memory", "memory.low", str(32 << 20)),
+        Write("cpuset", "cpuset.mems", "0"),
+        Write("pids", "pids.max", "max"),
+        Write("io", "io.weight", "default 2930"),
+        Write("io", "io.weight", "8:0 4950"),
+        Write("io", "io.max", "8:0 rbps=1048576"),
+        Write("io", "io.max", "8:16 wiops=99"),
+        Write("hugetlb", "hugetlb.2MB.max", str(4 << 20)),
+        Write("memory", "memory.high", "1000"),
+    ]
+
+
 def test_a_plan_orders_the_steps() -> None:
     document = spec(
         hostname="box",

@@ -43,6 +43,8 @@ class ShimHandle:
         self.exited: asyncio.Future[ExitRecord] = self._loop.create_future()
         self.pid = 0
         self.started_at = ""
+        self._oom_seen = False
+        self._oom: Callable[[], None] | None = None
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._readable)
 
@@ -75,8 +77,12 @@ class ShimHandle:
                 self._settle_start(None)
             case "failed":
                 self._settle_start(LaunchError(message["message"], message["exit_code"]))
+            case "oom":
+                self._short_of_memory()
             case "state":
                 self.pid = message["pid"]
+                if message.get("oom"):
+                    self._short_of_memory()
                 self._settle_start(None)
                 if message["exit"] is not None:
                     self._settle_exit(message["exit"])
@@ -86,6 +92,17 @@ class ShimHandle:
                 waiting = self._execs.pop(message["exec_id"], None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message["exit_code"])
+
+    def watch_memory(self, call: Callable[[], None], *, told: bool) -> None:
+        """Call when the container's memory runs out; at once when it has, unless that is told."""
+        self._oom = call
+        if self._oom_seen and not told:
+            call()
+
+    def _short_of_memory(self) -> None:
+        self._oom_seen = True
+        if self._oom is not None:
+            self._oom()
 
     def _settle_start(self, error: Exception | None) -> None:
         if not self._started.done():

@@ -19,10 +19,11 @@ from typing import Any, Final
 
 from sampan.base.errors import NotFoundError, SampanError
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, RootMount, plan
-from sampan.engine.runtime.core.seccomp import compile_filter
+from sampan.engine.runtime.core.seccomp import compile_filter, filter_flags
 from sampan.engine.runtime.core.spec import Spec, parse_process, parse_spec
 from sampan.engine.runtime.shell import launch, syscalls
 from sampan.engine.runtime.shell.cgroups import Cgroups
+from sampan.engine.runtime.shell.oom import OomWatch
 from sampan.engine.shim import reaper
 from sampan.engine.shim.logfile import LogOptions, LogWriter, stamp
 from sampan.engine.shim.session import Session
@@ -62,6 +63,8 @@ class _Shim:
         self._controls: list[socket.socket] = []
         self._execs: dict[str, Session] = {}
         self._cgroups: Cgroups | None = None
+        self._oom: OomWatch | None = None
+        self._oom_seen = False
         self._pidfd = -1
         self._deadline: float | None = None
         self._record: dict[str, Any] | None = None
@@ -104,6 +107,7 @@ class _Shim:
             return
         self._add_control(control)
         state = {"event": "state", "pid": self.session.pid, "exit": self._record}
+        state["oom"] = self._oom_seen
         self._send(control, {**state, "execs": list(self._execs)})
 
     def _add_control(self, control: socket.socket) -> None:
@@ -126,6 +130,7 @@ class _Shim:
             return
         started = {"event": "started", "pid": self.session.pid, "at": stamp(time.time_ns())}
         self._broadcast(started)
+        self._watch_memory()
         while not self._over():
             timeout_s = None
             if self._deadline is not None:
@@ -165,12 +170,27 @@ class _Shim:
 
             def start(stdio: launch.Stdio) -> launch.Launched:
                 launched = launch.create(
-                    made, stdio, placement=placement, seccomp=program, init=init
+                    made,
+                    stdio,
+                    placement=placement,
+                    seccomp=program,
+                    seccomp_flags=filter_flags(seccomp) if seccomp else 0,
+                    init=init,
                 )
                 self._pidfd = os.dup(launched.pidfd)
                 return launched
 
             self.session.start(start)
+
+    def _watch_memory(self) -> None:
+        self._oom = self._cgroups.oom_watch() if self._cgroups is not None else None
+        if self._oom is not None:
+            self._reactor.watch(self._oom.fd, selectors.EVENT_READ, lambda _: self._memory_short())
+
+    def _memory_short(self) -> None:
+        if self._oom is not None and self._oom.happened():
+            self._oom_seen = True
+            self._broadcast({"event": "oom"})
 
     def _start_failed(self, error: Exception) -> None:
         code = error.exit_code if isinstance(error, launch.LaunchError) else 128
@@ -182,6 +202,9 @@ class _Shim:
     def _clean_up(self) -> None:
         for session in self._execs.values():
             session.close()
+        if self._oom is not None:
+            self._reactor.watch(self._oom.fd, 0, lambda _: None)
+            self._oom.close()
         if self._cgroups is not None:
             self._cgroups.kill()
             self._cgroups.remove()
@@ -311,6 +334,7 @@ class _Shim:
                         namespaces=flags,
                         placement=launch.Placement(way.enter, way.unified_fd),
                         seccomp=program,
+                        seccomp_flags=filter_flags(seccomp) if seccomp else 0,
                     )
                 )
         except BaseException:

@@ -109,7 +109,9 @@ def without_what_is_missing(
     """
     changed = dict(host)
     warnings: list[str] = []
-    _check_memory(changed, machine)
+    if changed["Memory"] > 0 and changed["MemorySwap"] == 0:
+        changed["MemorySwap"] = changed["Memory"] * 2  # by default as much swap as memory
+    _check_memory(changed)
     for rule in _RULES:
         if not rule.offered(machine) and rule.asked(changed):
             changed.update(rule.instead)
@@ -123,7 +125,7 @@ def without_what_is_missing(
     return changed, warnings
 
 
-def _check_memory(host: Mapping[str, Any], machine: Machine) -> None:
+def _check_memory(host: Mapping[str, Any]) -> None:
     swappiness = host["MemorySwappiness"]
     if swappiness is not None and not -1 <= swappiness <= 100:
         raise InvalidError(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
@@ -213,7 +215,7 @@ _RULES: Final = (
     ),
     _rule(
         "memory.memsw.limit_in_bytes memory.swap.max",
-        lambda host: host["Memory"] > 0 and host["MemorySwap"] != -1,
+        lambda host: host["Memory"] > 0 and host["MemorySwap"] not in (0, -1),
         {"MemorySwap": -1},
         f"{_NO} swap limit capabilities {_GONE} Memory limited without swap.",
     ),

@@ -81,7 +81,7 @@ class Engine:
         self.health = HealthChecks(self.sessions.probe, self.publish)
         self.networking = ContainerNetworking(self)
         self.lifecycle = Lifecycle(self)
-        self.resources = Resources()
+        self.resources = Resources(self.machine)
         self.archives = Archives(self)
         self.creation = Creation(self)
         self.removal = Removal(self)

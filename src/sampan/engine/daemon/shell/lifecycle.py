@@ -209,7 +209,16 @@ class Lifecycle:
         )
 
     def _watch(self, container: Container, shim: ShimHandle) -> None:
+        told = container.record.state.oom_killed
+        shim.watch_memory(lambda: self._short_of_memory(container), told=told)
         container.watcher = asyncio.ensure_future(self._until_end(container, shim))
+
+    def _short_of_memory(self, container: Container) -> None:
+        """A process has been killed for want of memory; the container may go on without it."""
+        if not container.record.state.oom_killed:
+            container.record.state.oom_killed = True
+            container.save()
+        self._engine.publish(container, "oom")
 
     def resume(self, container: Container, shim: ShimHandle) -> None:
         """Look after a container that has outlived an earlier engine."""
@@ -233,10 +242,11 @@ class Lifecycle:
             if session.running:
                 session.running, session.exit_code = False, 137
         state.status, state.pid = "exited", 0
-        state.exit_code, state.oom_killed = record.exit_code, record.oom_killed
+        state.exit_code, told = record.exit_code, state.oom_killed
+        state.oom_killed = told or record.oom_killed
         state.finished_at = record.finished_at or now_text()
         await engine.networking.detach(container)
-        if record.oom_killed:
+        if record.oom_killed and not told:
             engine.publish(container, "oom")
         lived = max(0.0, instant(state.finished_at) - instant(state.started_at))
         attributes = {"exitCode": str(record.exit_code), "execDuration": str(int(lived))}

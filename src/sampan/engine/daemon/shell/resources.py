@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sampan.base.errors import ConflictError, InvalidError
 from sampan.engine.daemon.core.config import fill_host_config
+from sampan.engine.daemon.core.constraints import Machine, without_what_is_missing
 from sampan.engine.daemon.core.translate import limits
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.lifecycle import cgroup_path
@@ -19,15 +20,19 @@ from sampan.engine.runtime.shell.cgroups import Cgroups
 
 __all__ = ["Resources"]
 
+_UNLIMITED: Final = (1 << 64) - 1
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _UPDATABLE: Final = (
     "CpuShares Memory NanoCpus CpuPeriod CpuQuota CpusetCpus CpusetMems MemoryReservation "
-    "MemorySwap PidsLimit BlkioWeight RestartPolicy"
+    "MemorySwap PidsLimit BlkioWeight RestartPolicy CpuRealtimePeriod CpuRealtimeRuntime"
 ).split()
 
 
 class Resources:
-    """Reads the cgroups and /proc; keeps nothing."""
+    """Reads the cgroups and /proc; knows what the kernel offers, and keeps nothing else."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
 
     async def update(self, container: Container, body: Mapping[str, Any]) -> list[str]:
         """Change limits and restart policy; returns warnings. A refusal changes nothing."""
@@ -38,13 +43,15 @@ class Resources:
         if "RestartPolicy" in given and record.host_config["AutoRemove"]:
             raise InvalidError("Restart policy cannot be updated because AutoRemove is enabled")
         async with container.lock:
-            host = fill_host_config({**record.host_config, **given}, os.cpu_count() or 1)
+            _check_swap(record.host_config, given)
+            wanted = fill_host_config({**record.host_config, **given}, os.cpu_count() or 1)
+            host, warnings = without_what_is_missing(wanted, self._machine)
             if record.state.running:
                 cgroups = Cgroups(cgroup_path(container))
                 await asyncio.to_thread(cgroups.apply, limits(host))
             record.host_config = host
             container.save()
-        return []
+        return warnings
 
     async def top(self, container: Container, words: str) -> dict[str, Any]:
         """Return the processes as `ps -ef` or `ps aux` shows them; ConflictError without any."""
@@ -81,6 +88,15 @@ class Resources:
             if not stream or container.removed.is_set():
                 return
             await asyncio.sleep(1.0)
+
+
+def _check_swap(now: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse more memory than memory and swap together may be."""
+    if 0 < now["MemorySwap"] < given.get("Memory", 0) and "MemorySwap" not in given:
+        raise InvalidError(
+            "Memory limit should be smaller than already set memoryswap limit, "
+            "update the memoryswap at the same time"
+        )
 
 
 def _process(pid: int, wide: bool) -> list[str] | None:
@@ -145,6 +161,8 @@ def _sample(container: Container) -> dict[str, Any]:
         return sample
     cgroups = Cgroups(cgroup_path(container))
     sample["pids_stats"] = {"current": _number(cgroups.file("pids", "pids.current"))}
+    most = cgroups.file("pids", "pids.max").strip()
+    sample["pids_stats"]["limit"] = int(most) if most.isdigit() else _UNLIMITED
     sample["cpu_stats"] = _cpu(cgroups)
     sample["memory_stats"] = _memory(cgroups)
     sample["blkio_stats"] = {"io_service_bytes_recursive": _block(cgroups)}
@@ -203,19 +221,25 @@ def _memory(cgroups: Cgroups) -> dict[str, Any]:
 
 def _block(cgroups: Cgroups) -> list[dict[str, Any]]:
     found = []
-    for line in cgroups.file("blkio", "blkio.throttle.io_service_bytes").splitlines():
+    for line in cgroups.file("io", "io.stat").splitlines():
+        device, *figures = line.split()
+        for figure in figures:
+            key, _, value = figure.partition("=")
+            if key in _OPERATIONS:
+                found.append(_transfer(device, _OPERATIONS[key], value))
+    for line in cgroups.file("blkio", "blkio.throttle.io_service_bytes_recursive").splitlines():
         words = line.split()
         if len(words) == 3:
-            major, _, minor = words[0].partition(":")
-            found.append(
-                {
-                    "major": int(major),
-                    "minor": int(minor),
-                    "op": words[1].lower(),
-                    "value": int(words[2]),
-                }
-            )
+            found.append(_transfer(words[0], words[1].lower(), words[2]))
     return found
+
+
+_OPERATIONS: Final = {"rbytes": "read", "wbytes": "write"}
+
+
+def _transfer(device: str, operation: str, count: str) -> dict[str, Any]:
+    major, _, minor = device.partition(":")
+    return {"major": int(major), "minor": int(minor), "op": operation, "value": int(count)}
 
 
 def _interfaces(pid: int) -> dict[str, Any]:

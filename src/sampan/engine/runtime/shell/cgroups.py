@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +15,15 @@ from typing import Any, Final
 
 from sampan.base.errors import SampanError
 from sampan.engine.runtime.core.cgroup import Write, writes_v1, writes_v2
+from sampan.engine.runtime.core.device_program import device_program
+from sampan.engine.runtime.shell.device_filter import attach_device_program
+from sampan.engine.runtime.shell.idmap import in_user_namespace
+from sampan.engine.runtime.shell.oom import OomWatch, kills, watch_v1, watch_v2
 
 __all__ = ["Cgroups", "Entrance", "Layout", "layout", "own_views"]
 
 _ROOT: Final = "/sys/fs/cgroup"
+_FREEZING_S: Final = 10.0
 _SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
 
 
@@ -26,6 +33,7 @@ class Layout:
 
     v1: Mapping[str, str]
     unified: str | None
+    unified_controllers: frozenset[str] = frozenset()
 
     @property
     def version(self) -> int:
@@ -50,7 +58,8 @@ def layout() -> Layout:
                         v1.setdefault(word, path)
                     elif word not in ("rw", "ro", "xattr", "clone_children") and "=" not in word:
                         v1.setdefault(word, path)
-    return Layout(v1, unified)
+    controllers = _read(f"{unified}/cgroup.controllers").split() if unified else ()
+    return Layout(v1, unified, frozenset(controllers) - v1.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,8 @@ class Cgroups:
         try:
             cgroups._make()
             cgroups.apply(resources)
+            if "devices" not in cgroups._places:
+                cgroups._attach_devices(resources)
         except BaseException:
             cgroups.remove()
             raise
@@ -124,6 +135,17 @@ class Cgroups:
                 if not _read(f"{current}/{file}").strip():
                     _write(f"{current}/{file}", _read(f"{parent}/{file}").strip())
 
+    def _attach_devices(self, resources: Mapping[str, Any]) -> None:
+        """Let a program decide about devices, where no controller of version 1 does."""
+        program = device_program(resources)
+        if program is None or self._unified is None:
+            return
+        try:
+            attach_device_program(self._unified, program)
+        except OSError as error:
+            if error.errno != errno.EPERM or (os.geteuid() == 0 and not in_user_namespace()):
+                raise SampanError(f"failed to attach the device rules: {error}") from error
+
     def _delegate(self) -> None:
         """Switch the controllers on from the root down to the container's parent."""
         current = layout().unified or _ROOT
@@ -139,11 +161,7 @@ class Cgroups:
 
     def apply(self, resources: Mapping[str, Any]) -> None:
         """Set limits; SampanError with the file and the kernel's answer when one is refused."""
-        writes = writes_v1(resources) if self._version == 1 else writes_v2(resources)
-        if self._version == 1 and self._raises_swap_first(writes):
-            writes.sort(key=lambda one: one.file != "memory.memsw.limit_in_bytes")
-        for write in writes:
-            place = self._unified if self._version == 2 else self._places.get(write.controller)
+        for place, write in self._writes(resources):
             path = f"{place}/{write.file}"
             if place is None or not os.path.exists(path):
                 if write.controller in ("memory", "cpu", "cpuset", "pids"):
@@ -155,6 +173,20 @@ class Cgroups:
                 raise SampanError(
                     f"failed to write {write.text!r} to {path}: {error.strerror}"
                 ) from error
+
+    def _writes(self, resources: Mapping[str, Any]) -> list[tuple[str | None, Write]]:
+        """Return each write with its directory; with both versions, each controller has one."""
+        if self._version == 2:
+            return [(self._unified, write) for write in writes_v2(resources)]
+        elsewhere = layout().unified_controllers
+        old = [write for write in writes_v1(resources) if write.controller not in elsewhere]
+        if self._raises_swap_first(old):
+            old.sort(key=lambda one: one.file != "memory.memsw.limit_in_bytes")
+        new = [write for write in writes_v2(resources) if write.controller in elsewhere]
+        if new:
+            self._delegate()
+        found = [(self._places.get(write.controller), write) for write in old]
+        return [*found, *((self._unified, write) for write in new)]
 
     def _raises_swap_first(self, writes: list[Write]) -> bool:
         """Tell whether memory and swap grow: the sum must never be the smaller one."""
@@ -207,18 +239,28 @@ class Cgroups:
         return sorted(found)
 
     def freeze(self, frozen: bool) -> None:
-        """Stop all processes, or let them go on; returns when they have stopped."""
+        """Stop all processes, or let them go on; returns when they have stopped.
+
+        Raises SampanError when they cannot be stopped within a bound; then they go on.
+        """
+        deadline = time.monotonic() + _FREEZING_S
+        while not self._frozen(frozen):
+            if time.monotonic() > deadline:
+                self._frozen(False)
+                raise SampanError("the container's processes cannot be frozen now")
+            select.poll().poll(1)
+
+    def _frozen(self, wanted: bool) -> bool:
+        """Ask for it, and tell whether it is so. Version 1 wants to be asked again."""
         if "freezer" in self._places:
-            word = "FROZEN" if frozen else "THAWED"
+            word = "FROZEN" if wanted else "THAWED"
             path = self._places["freezer"] + "/freezer.state"
             _write(path, word)
-            while _read(path).strip() != word:
-                os.sched_yield()
-                _write(path, word)
-        elif self._unified is not None:
-            _write(self._unified + "/cgroup.freeze", "1" if frozen else "0")
-            while f"frozen {int(frozen)}" not in _read(self._unified + "/cgroup.events"):
-                os.sched_yield()
+            return _read(path).strip() == word
+        if self._unified is None:
+            raise SampanError("this machine cannot freeze processes")
+        _write(self._unified + "/cgroup.freeze", str(int(wanted)))
+        return f"frozen {int(wanted)}" in _read(self._unified + "/cgroup.events")
 
     def frozen(self) -> bool:
         """Tell whether the processes are stopped."""
@@ -237,12 +279,18 @@ class Cgroups:
     def oom_kills(self) -> int:
         """Return how many processes the kernel has killed for want of memory."""
         if "memory" in self._places:
-            return _number(self._places["memory"] + "/memory.oom_control", "oom_kill")
-        return _number(f"{self._unified}/memory.events", "oom_kill")
+            return kills(self._places["memory"] + "/memory.oom_control")
+        return kills(f"{self._unified}/memory.events")
+
+    def oom_watch(self) -> OomWatch | None:
+        """Watch for want of memory; None where the kernel cannot tell."""
+        if "memory" in self._places:
+            return watch_v1(self._places["memory"])
+        return watch_v2(self._unified) if self._unified else None
 
     def file(self, controller: str, name: str) -> str:
         """Return a file's text, empty when it is not there."""
-        place = self._places.get(controller) if self._version == 1 else self._unified
+        place = self._places.get(controller) or self._unified
         try:
             return _read(f"{place}/{name}")
         except OSError:
@@ -278,17 +326,6 @@ def _ignoring(call: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EBUSY):
             raise
-
-
-def _number(path: str, name: str) -> int:
-    try:
-        for line in _read(path).splitlines():
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
-    except OSError:
-        pass
-    return 0
 
 
 def _read(path: str) -> str:

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from sampan.base.errors import UnsupportedError
 from sampan.engine.runtime.core.spec import IdMap
 
-__all__ = ["write"]
+__all__ = ["in_user_namespace", "write"]
+
+_ALL_IDS = 4294967295
+
+
+def in_user_namespace() -> bool:
+    """Tell whether this process is in another user namespace than the first one."""
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != ["0", "0", str(_ALL_IDS)]
 
 
 def write(pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> None:

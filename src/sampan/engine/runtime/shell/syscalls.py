@@ -15,6 +15,7 @@ import struct
 from typing import Any, Final
 
 __all__ = [
+    "bpf",
     "capability_sets",
     "clone3",
     "close_range",
@@ -24,6 +25,7 @@ __all__ = [
     "fsconfig_string",
     "fsmount",
     "fsopen",
+    "inotify_changes",
     "ioprio_set",
     "keyctl_join_session",
     "mount",
@@ -55,6 +57,7 @@ _NR_PIVOT_ROOT: Final = 41 if _ARM64 else 155
 _NR_SECCOMP: Final = 277 if _ARM64 else 317
 _NR_IOPRIO_SET: Final = 30 if _ARM64 else 251
 _NR_SCHED_SETATTR: Final = 274 if _ARM64 else 314
+_NR_BPF: Final = 280 if _ARM64 else 321
 _NR_KEYCTL: Final = 219 if _ARM64 else 250
 _NR_PIDFD_SEND_SIGNAL: Final = 424
 _NR_OPEN_TREE: Final = 428
@@ -273,6 +276,12 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
     )
 
 
+def bpf(command: int, attributes: bytes) -> int:
+    """Bpf(2): a command with its part of the union of attributes."""
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    return _call("bpf", _NR_BPF, ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
+
+
 def close_range(first: int) -> None:
     """Close every descriptor from `first` on."""
     _call(
@@ -305,6 +314,18 @@ def capability_sets(effective: int, permitted: int, inheritable: int) -> None:
     low = [effective & 0xFFFFFFFF, permitted & 0xFFFFFFFF, inheritable & 0xFFFFFFFF]
     high = [effective >> 32, permitted >> 32, inheritable >> 32]
     _call("capset", _NR_CAPSET, header, struct.pack("=6I", *low, *high))
+
+
+def inotify_changes(path: str) -> int:
+    """Return a descriptor that is readable when a file has been modified; never blocks."""
+    fd = _check("inotify_init1", _libc.inotify_init1(ctypes.c_int(os.O_CLOEXEC | os.O_NONBLOCK)))
+    try:
+        result = _libc.inotify_add_watch(ctypes.c_int(fd), _path(path), ctypes.c_uint(2))
+        _check(f"inotify_add_watch {path}", result)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def keyctl_join_session() -> None:
