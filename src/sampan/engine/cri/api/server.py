@@ -7,14 +7,17 @@ from pathlib import Path
 from sampan.engine.cri.api.images import ImageService
 from sampan.engine.cri.api.runtime import RuntimeService
 from sampan.engine.cri.api.service import service_methods
+from sampan.engine.cri.api.stats import StatCalls
 from sampan.engine.cri.api.streams import StreamCalls
 from sampan.engine.cri.pb import service_pb2
 from sampan.engine.cri.shell.catalogue import Catalogue
 from sampan.engine.cri.shell.containers import PodContainers
+from sampan.engine.cri.shell.events import PodEvents
 from sampan.engine.cri.shell.execution import Execution
 from sampan.engine.cri.shell.images import PodImages
 from sampan.engine.cri.shell.machine import look_around
 from sampan.engine.cri.shell.pods import Pods
+from sampan.engine.cri.shell.stats import PodStats
 from sampan.engine.cri.streaming.server import StreamingServer
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.loop.server import RpcServer
@@ -44,9 +47,11 @@ class CriServer:
         services = service_pb2.DESCRIPTOR.services_by_name
         execution = Execution(engine, catalogue)
         streams = StreamCalls(catalogue, execution, self._streaming)
+        events = PodEvents(engine, catalogue, pods, containers)
+        stats = StatCalls(engine, PodStats(engine, catalogue), events)
         runtime = RuntimeService(engine, pods, containers)
         return {
-            **service_methods(services["RuntimeService"], runtime, streams),
+            **service_methods(services["RuntimeService"], runtime, streams, stats),
             **service_methods(services["ImageService"], ImageService(images)),
         }
 

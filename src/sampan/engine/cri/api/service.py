@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -60,8 +61,8 @@ def method_name(rpc: str) -> str:
 def service_methods(service: ServiceDescriptor, *handlers: object) -> MethodTable:
     """Return the methods of a service; one of the `handlers` has a coroutine function for each.
 
-    A unary one takes the request and returns the response; a streaming one takes the request and a
-    function that sends a response, which waits while the client reads slowly.
+    A unary one takes the request and returns the response; a streaming one is an asynchronous
+    generator whose first item is None: from then on nothing is missed.
     """
     table: dict[str, UnaryMethod | StreamMethod] = {}
     for method in service.methods:
@@ -125,19 +126,25 @@ def _cancel(task: asyncio.Task[None]) -> None:
         task.cancel()
 
 
-def _stream(method: MethodDescriptor, handle: Callable[..., Awaitable[None]]) -> StreamMethod:
+async def _send_all(call: StreamCall, responses: AsyncGenerator[Message | None]) -> None:
+    async with contextlib.aclosing(responses):
+        async for response in responses:
+            if response is None:
+                call.send_metadata(())
+            else:
+                call.send(response.SerializeToString())
+                await call.drain()
+
+
+def _stream(
+    method: MethodDescriptor, handle: Callable[[Any], AsyncGenerator[Message | None]]
+) -> StreamMethod:
     kind = GetMessageClass(method.input_type)
 
     async def run(call: StreamCall) -> None:
         data = await call.receive()
         if data is None:
             raise RpcError(Code.INVALID_ARGUMENT, "no request")
-        call.send_metadata(())
-
-        async def send(response: Message) -> None:
-            call.send(response.SerializeToString())
-            await call.drain()
-
-        await _guarded(method.name, handle(_decoded(kind, data), send))
+        await _guarded(method.name, _send_all(call, handle(_decoded(kind, data))))
 
     return StreamMethod(run, client_streaming=False, server_streaming=True)

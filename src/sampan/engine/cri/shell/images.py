@@ -6,13 +6,16 @@ import asyncio
 import json
 import time
 
-from sampan.base.errors import InvalidError, NotFoundError, UnsupportedError
+from sampan.base.errors import InvalidError, NotFoundError, UnavailableError
 from sampan.engine.cri.core.container import Origin
+from sampan.engine.cri.core.credentials import pull_credentials
 from sampan.engine.cri.pb.image_calls_pb2 import ImageFsInfoResponse, ImageStatusResponse
 from sampan.engine.cri.pb.image_pb2 import AuthConfig, Image
 from sampan.engine.cri.pb.resources_pb2 import ImageSpec
 from sampan.engine.cri.pb.stats_pb2 import FilesystemUsage
 from sampan.engine.daemon.shell.engine import Engine
+from sampan.images.core.challenge import Credentials
+from sampan.images.core.reference import parse_reference
 from sampan.images.shell.index import Entry
 from sampan.images.shell.removal import remove_image
 
@@ -79,14 +82,22 @@ class PodImages:
         return response
 
     async def pull(self, spec: ImageSpec, auth: AuthConfig | None) -> str:
-        """Return the reference of an image that is here; pulling is not supported yet."""
-        del auth
+        """Pull an image; returns the reference to call it by.
+
+        Raises the errors of `Distribution.pull`; those of a registry that cannot be reached begin
+        with a kubelet's word for it.
+        """
+        if not spec.image:
+            raise InvalidError("image spec must include an image")
+        reference = parse_reference(spec.image)
+        credentials = pull_credentials(auth) if auth is not None else Credentials()
         try:
-            return reference_of(self.find(spec))
-        except NotFoundError:
-            raise UnsupportedError(
-                f"pulling {spec.image} is not supported yet: load the image by `docker load`"
-            ) from None
+            pulled = await self._engine.distribution.pull(
+                reference, lambda progress: None, credentials=credentials
+            )
+        except UnavailableError as error:
+            raise UnavailableError(f"RegistryUnavailable: {error}") from error
+        return reference_of(pulled.entry)
 
     async def remove(self, spec: ImageSpec) -> None:
         """Remove an image with all its names; no harm when it is not there."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 from sampan.engine.daemon.core.filters import Filters
@@ -45,9 +46,7 @@ class EventBus:
         self, since: float | None, until: float | None, filters: Filters
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield kept events from `since`, then new ones, up to `until` (seconds since 1970)."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_QUEUE)
-        self._queues.add(queue)
-        try:
+        with self.listening() as queue:
             if since is not None:
                 for event in list(self._kept):
                     moment = event["timeNano"] / 1e9
@@ -65,6 +64,14 @@ class EventBus:
                     return
                 if _wanted(event, filters):
                     yield event
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[asyncio.Queue[dict[str, Any]]]:
+        """Give a queue that new events come by; who takes none from a full one misses some."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_QUEUE)
+        self._queues.add(queue)
+        try:
+            yield queue
         finally:
             self._queues.discard(queue)
 
