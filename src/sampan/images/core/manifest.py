@@ -19,6 +19,7 @@ from sampan.images.core.reference import is_digest
 __all__ = [
     "ACCEPTED",
     "ATTESTATION",
+    "DOCKER_LIST",
     "MANIFEST_BYTES",
     "OCI_CONFIG",
     "OCI_INDEX",

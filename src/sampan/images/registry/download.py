@@ -147,16 +147,19 @@ class Downloads:
             if not begins:
                 await in_thread(writer.restart)
             batch = bytearray()
-            async for piece in response.content.iter_any():
-                batch += piece
-                if writer.size_bytes + len(batch) > total:
-                    await in_thread(writer.restart)
-                    raise InvalidError(f"blob {blob.digest} is longer than its {total} bytes")
-                if len(batch) >= _BATCH_BYTES:
-                    await in_thread(writer.write, batch)
-                    batch = bytearray()
-                transfer.tell("Downloading", writer.size_bytes + len(batch))
-            await in_thread(writer.write, batch)
+            try:
+                async for piece in response.content.iter_any():
+                    batch += piece
+                    if writer.size_bytes + len(batch) > total:
+                        batch.clear()
+                        await in_thread(writer.restart)
+                        raise InvalidError(f"blob {blob.digest} is longer than its {total} bytes")
+                    if len(batch) >= _BATCH_BYTES:
+                        full, batch = batch, bytearray()
+                        await in_thread(writer.write, full)
+                    transfer.tell("Downloading", writer.size_bytes + len(batch))
+            finally:
+                await in_thread(writer.write, batch)  # what has come counts, whatever follows
         if writer.size_bytes < total:
             raise ConnectError(f"blob {blob.digest} ended after {writer.size_bytes} bytes")
 

@@ -1,0 +1,189 @@
+"""A proxy before a real registry that makes chosen answers fail, and notes what it is asked."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+__all__ = ["Fault", "FaultProxy", "Seen"]
+
+_HOP: Final = ("connection", "transfer-encoding", "content-length", "keep-alive", "date", "server")
+
+
+@dataclass(slots=True)
+class Fault:
+    """What goes wrong with the next `times` requests whose method and path match."""
+
+    pattern: str
+    times: int = 1
+    status: int = 0
+    """Answer this instead."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut_after: int = -1
+    """Break off after so many bytes of the body, the request's when it has one."""
+
+    flip: bool = False
+    """Change the body's last byte."""
+
+    more: bytes = b""
+    """Add to the body, and to its length."""
+
+    hold_after: int = -1
+    """Wait for `release` after so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request that came by."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+class FaultProxy:
+    """Listens on loopback until it is closed."""
+
+    def __init__(self, upstream: str, *faults: Fault) -> None:
+        self.upstream = upstream
+        self.faults = list(faults)
+        self.seen: list[Seen] = []
+        self.held = threading.Event()
+        self.release = threading.Event()
+        self.lock = threading.Lock()
+        proxy = self
+
+        class Handler(_Handler):
+            owner = proxy
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    @property
+    def host(self) -> str:
+        """Its address."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.release.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> FaultProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """Return the fault of a request, one time less of it."""
+        with self.lock:
+            for fault in self.faults:
+                if fault.times > 0 and re.search(fault.pattern, f"{method} {path}"):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def requests(self, pattern: str) -> list[Seen]:
+        """Return the requests whose method and path match."""
+        with self.lock:
+            return [one for one in self.seen if re.search(pattern, f"{one.method} {one.path}")]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: FaultProxy
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True
+
+    def _any(self) -> None:
+        with self.owner.lock:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.owner.seen.append(Seen(self.command, self.path, headers))
+        fault = self.owner.take(self.command, self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        if fault is not None and fault.status:
+            self.rfile.read(length)
+            self._answer(fault.status, fault.headers, fault.body, None)
+            return
+        if length and fault is not None and fault.cut_after >= 0:
+            self._forward_half(length, fault.cut_after)
+            return
+        connection = http.client.HTTPConnection(self.owner.upstream, timeout=20)
+        try:
+            sent = {name: value for name, value in self.headers.items() if name != "Connection"}
+            body = self.rfile.read(length) if length else None
+            connection.request(self.command, self.path, body, sent)
+            answer = connection.getresponse()
+            data = answer.read()
+            told = {n: v for n, v in answer.getheaders() if n.lower() not in _HOP}
+            size = answer.getheader("Content-Length") if self.command == "HEAD" else None
+            self._answer(answer.status, told, data, fault, size)
+        finally:
+            connection.close()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _any
+
+    def _answer(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        data: bytes,
+        fault: Fault | None,
+        size: str | None = None,
+    ) -> None:
+        if fault is not None and fault.flip:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        data += fault.more if fault is not None else b""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", size or str(len(data)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        for limit, hold in ((fault.cut_after, False), (fault.hold_after, True)) if fault else ():
+            if limit >= 0:
+                self.wfile.write(data[:limit])
+                self.wfile.flush()
+                if hold:
+                    self.owner.held.set()
+                    self.owner.release.wait(30)
+                self._hang_up()
+                return
+        self.wfile.write(data)
+
+    def _forward_half(self, length: int, half: int) -> None:
+        """Let the registry have the beginning of a body, and break off on both sides."""
+        upstream = socket.create_connection(self.owner.upstream.split(":"))  # type: ignore[arg-type]
+        with upstream:
+            head = f"{self.command} {self.path} HTTP/1.1\r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+            upstream.sendall(head.encode() + b"\r\n" + self.rfile.read(min(half, length)))
+            upstream.shutdown(socket.SHUT_WR)
+            upstream.recv(1)  # the registry has noticed
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
