@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
+from urllib.parse import urlsplit
 
 __all__ = ["Fault", "FaultProxy", "Seen"]
 
@@ -56,6 +57,7 @@ class FaultProxy:
         self.upstream = upstream
         self.faults = list(faults)
         self.seen: list[Seen] = []
+        self.moved: dict[str, str] = {}
         self.held = threading.Event()
         self.release = threading.Event()
         self.lock = threading.Lock()
@@ -132,7 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             sent = {name: value for name, value in self.headers.items() if name != "Connection"}
             body = self.rfile.read(length) if length else None
-            connection.request(self.command, self.path, body, sent)
+            path = self.path
+            if self.command == "GET":
+                path = self.owner.moved.pop(path.partition("?")[0], path)
+            connection.request(self.command, path, body, sent)
             answer = connection.getresponse()
             data = answer.read()
             told = {n: v for n, v in answer.getheaders() if n.lower() not in _HOP}
@@ -174,14 +179,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _forward_half(self, length: int, half: int) -> None:
-        """Let the registry have the beginning of a body, and break off on both sides."""
-        upstream = socket.create_connection(self.owner.upstream.split(":"))  # type: ignore[arg-type]
-        with upstream:
-            head = f"{self.command} {self.path} HTTP/1.1\r\n"
-            head += "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-            upstream.sendall(head.encode() + b"\r\n" + self.rfile.read(min(half, length)))
-            upstream.shutdown(socket.SHUT_WR)
-            upstream.recv(1)  # the registry has noticed
+        """Let the registry have the beginning of a body, and break off before the answer.
+
+        Its next question about the upload is put with the state that the answer has: this registry
+        can only tell how far it is to who knows that.
+        """
+        body = self.rfile.read(min(half, length))
+        sent = {name: value for name, value in self.headers.items() if name != "Connection"}
+        sent["Content-Length"] = str(len(body))
+        connection = http.client.HTTPConnection(self.owner.upstream, timeout=20)
+        connection.request(self.command, self.path, body, sent)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        place = urlsplit(answer.headers["Location"])
+        self.owner.moved[place.path] = f"{place.path}?{place.query}"
         self._hang_up()
 
     def _hang_up(self) -> None:

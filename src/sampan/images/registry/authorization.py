@@ -36,11 +36,6 @@ class Authorization:
         self._fetching = asyncio.Lock()
         self.identity_token = ""
 
-    @property
-    def asked(self) -> bool:
-        """Tell whether the registry has asked who we are."""
-        return bool(self._challenges)
-
     def challenge(self, challenges: Sequence[Challenge], scopes: Sequence[str] = ()) -> None:
         """Note what the registry asks for; what it has refused is not used again."""
         self._challenges = challenges

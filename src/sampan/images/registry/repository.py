@@ -26,7 +26,13 @@ from sampan.images.core.manifest import (
     parse_manifest,
 )
 from sampan.images.core.reference import is_digest
-from sampan.images.core.refusal import BusyError, MissingError, refusal
+from sampan.images.core.refusal import (
+    BusyError,
+    ForbiddenError,
+    MissingError,
+    UnauthorizedError,
+    refusal,
+)
 from sampan.images.registry.authorization import Authorization
 from sampan.images.registry.transport import ConnectError, Transport, read_bounded
 
@@ -147,11 +153,7 @@ class Repository:
         headers = {"Accept": _ACCEPT}
         try:
             _, found = await self._whole("HEAD", url, 0, headers=headers)
-        except DeniedError:
-            if not self._authorization.asked:
-                raise
-            found = {}
-        except MissingError:
+        except (ForbiddenError, MissingError, UnauthorizedError):
             found = {}
         digest = found.get("Docker-Content-Digest", "")
         if not is_digest(digest) or (is_digest(reference) and digest != reference):
