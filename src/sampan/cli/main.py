@@ -5,9 +5,10 @@ A program can also be reached by a link with its name: an `etcd` that points to 
 
 from __future__ import annotations
 
+import os.path
 import sys
-from pathlib import PurePath
 
+from sampan.cli.containers.table import is_container_command
 from sampan.cli.programs import LINKS, run
 
 __all__ = ["main"]
@@ -16,9 +17,13 @@ __all__ = ["main"]
 def main() -> None:
     """Run the program that the name of the link or the first word names, and exit with its code."""
     words = sys.argv[1:]
-    name = PurePath(sys.argv[0]).name
+    name = os.path.basename(sys.argv[0])
     if name not in LINKS:
         # Programs with flags of their own are not parsed by click, nor wait for its import.
+        if words and is_container_command(words[0]):
+            from sampan.cli.containers.main import main as containers
+
+            sys.exit(containers(words))
         if not words or words[0] not in LINKS:
             from sampan.cli.group import group
 

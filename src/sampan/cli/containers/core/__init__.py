@@ -1,0 +1,1 @@
+"""What the container commands decide without doing anything: flags, request bodies, templates."""

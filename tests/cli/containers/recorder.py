@@ -1,0 +1,160 @@
+"""A small server that plays the Docker API and remembers what a command line asked of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from urllib.parse import parse_qsl, urlsplit
+
+__all__ = ["Asked", "Recorder", "recording"]
+
+CONTAINER_ID = "c0" * 32
+ANSWERS: dict[tuple[str, str], tuple[int, object]] = {
+    ("POST", "/containers/create"): (201, {"Id": CONTAINER_ID, "Warnings": []}),
+    ("POST", "/networks/create"): (201, {"Id": "d0" * 32, "Warning": ""}),
+    ("POST", "/volumes/create"): (201, {"Name": "vol"}),
+    ("POST", "/commit"): (201, {"Id": "sha256:" + "e0" * 32}),
+    ("POST", "/containers/box/update"): (200, {"Warnings": []}),
+    ("POST", "/containers/box/exec"): (201, {"Id": "f0" * 32}),
+    ("POST", f"/exec/{'f0' * 32}/start"): (200, {}),
+    ("GET", "/containers/box/json"): (
+        200,
+        {"Id": CONTAINER_ID, "Name": "/box", "State": {"Running": True}, "Config": {"Tty": False}},
+    ),
+    **{
+        (method, path): (200, value)
+        for method, path, value in (
+            ("GET", "/containers/json", []),
+            ("GET", "/containers/box/top", {"Titles": ["PID"], "Processes": [["1"]]}),
+            ("GET", "/containers/box/changes", []),
+            ("POST", "/containers/prune", {"SpaceReclaimed": 0}),
+            ("GET", "/images/json", []),
+            ("GET", "/images/img/history", []),
+            ("DELETE", "/images/img", [{"Untagged": "img:latest"}]),
+            ("POST", "/images/prune", {"SpaceReclaimed": 0}),
+            ("POST", "/images/create", {"status": "done"}),
+            ("POST", "/images/load", {"stream": "Loaded image: img:latest\n"}),
+            ("GET", "/images/search", []),
+            ("GET", "/networks", []),
+            ("POST", "/networks/prune", {}),
+            ("GET", "/volumes", {"Volumes": []}),
+            ("POST", "/volumes/prune", {"SpaceReclaimed": 0}),
+            ("POST", "/build/prune", {"SpaceReclaimed": 0}),
+            ("GET", "/events", {}),
+        )
+    },
+}
+
+
+class Asked(NamedTuple):
+    """One request: without the version in its path."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        split = urlsplit(self.path)
+        path = split.path
+        if path.startswith("/v1."):
+            path = "/" + path.split("/", 2)[2]
+        data = self._data()
+        if path != "/_ping":
+            kind = self.headers.get("Content-Type", "")
+            body = json.loads(data) if data and kind == "application/json" else None
+            query = dict(parse_qsl(split.query, keep_blank_values=True))
+            cast("_Server", self.server).asked.append(Asked(self.command, path, query, body))
+        code, value = ANSWERS.get((self.command, path), (204, None))
+        if path == "/_ping":
+            code, value = 200, "OK"
+        out = b"" if code == 204 else json.dumps(value).encode()
+        self.send_response(code)
+        self.send_header("Api-Version", "1.50")
+        self.send_header("Ostype", "linux")
+        self.send_header("Content-Type", "application/json")
+        if code != 204:
+            self.send_header("Content-Length", str(len(out)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(out)
+
+    def _data(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
+    do_GET = do_POST = do_HEAD = do_DELETE = do_PUT = _answer
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    asked: list[Asked]
+
+
+class Recorder(NamedTuple):
+    """The server's address and what it was asked."""
+
+    url: str
+    place: Path
+    asked: list[Asked]
+
+    def run(self, program: Sequence[str], argv: Sequence[str]) -> list[Asked]:
+        """Run a command line against the server; returns its requests."""
+        self.asked.clear()
+        done = self.call(program, argv)
+        if done.returncode != 0:
+            raise AssertionError(f"{argv}: {done.returncode}: {done.stderr}")
+        return list(self.asked)
+
+    def call(self, program: Sequence[str], argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command line against the server."""
+        env = {**os.environ, "DOCKER_HOST": self.url, "DOCKER_CONFIG": str(self.place)}
+        return subprocess.run(
+            [*program, *argv],
+            env={**env, "GIVEN": "by the environment"},
+            cwd=self.place,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+
+@contextmanager
+def recording(place: Path) -> Iterator[Recorder]:
+    """Serve on a socket in `place` for the block."""
+    path = place / "api.sock"
+    with _Server(str(path), _Handler) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield Recorder(f"unix://{path}", place, server.asked)
+        finally:
+            server.shutdown()
+            thread.join()
