@@ -148,6 +148,17 @@ def test_damage_is_an_error_and_nothing_else(junk: bytes, at: int, patch: bytes)
             pass
 
 
+def test_a_name_cut_short_at_a_slash_is_no_directory() -> None:
+    name = "d" * 99 + "/" + "f" * 20
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w", format=form) as tar:
+            member = tarfile.TarInfo(name + "é")
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"bytes"))
+        [(entry, data)] = read(buffer.getvalue())
+        assert (entry.kind, data) == (Kind.FILE, b"bytes")
+
+
 def test_an_extended_header_is_bounded() -> None:
     huge = Entry("x", size=2 << 20)
     block = header(huge)

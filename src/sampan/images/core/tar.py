@@ -160,8 +160,6 @@ def raw_entry(block: bytes) -> tuple[bytes, Entry]:
         entry.link = _text(link)
     elif kind is Kind.CHARACTER or kind is Kind.BLOCK:
         entry.device = (_number(major), _number(minor))
-    elif type_ in b"\x000" and path.endswith("/"):
-        entry.kind = Kind.DIRECTORY  # as before there was a type for it
     return type_, entry
 
 
@@ -232,8 +230,6 @@ def _set(entry: Entry, key: str, value: bytes) -> None:
     match key:
         case "path":
             entry.name = _whole_text(key, value)
-            if entry.kind is Kind.FILE and entry.name.endswith("/"):
-                entry.kind = Kind.DIRECTORY
         case "linkpath":
             if entry.kind in (Kind.HARD_LINK, Kind.SYMLINK):
                 entry.link = _whole_text(key, value)

@@ -10,6 +10,7 @@ from sampan.images.core.tar import (
     BLOCK_BYTES,
     Entry,
     Extent,
+    Kind,
     TarError,
     check_global,
     checked,
@@ -133,6 +134,8 @@ class TarReader:
                 entry.size = stored - used
         elif type_ != b"S":
             entry.full_size = stored
+        if type_ in b"\x000" and entry.name.endswith("/"):
+            entry.kind = Kind.DIRECTORY  # as before there was a type for it
         checked(entry)
         self._left, self._padding = entry.size, padding(entry.size)
         return entry

@@ -116,13 +116,15 @@ def _write_sparse(fd: int, entry: Entry, pieces: Iterable[memoryview]) -> None:
             piece, left = piece[count:], left - count
 
 
-def set_attributes(entry: Entry, path: int | str, *, refused: tuple[str, ...] = ()) -> None:
-    """Set extended attributes by a descriptor, or by a path that is no link to follow.
+def set_attributes(
+    entry: Entry, path: int | str, *, refused: tuple[str, ...] = (), follow: bool = False
+) -> None:
+    """Set extended attributes by a descriptor, or by a path that is not followed unless told so.
 
     Attributes that the file system or the kernel does not take are left out, as by Docker, but for
     a file's capabilities where they are not permitted. `refused` begins names that are never set.
     """
-    follow = isinstance(path, int)
+    follow = follow or isinstance(path, int)
     for key, value in entry.xattrs.items():
         if key.startswith(refused or "\0"):
             continue

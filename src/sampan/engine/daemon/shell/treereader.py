@@ -8,23 +8,25 @@ contain, nothing outside the root is touched.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import posixpath
 import stat
-import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from sampan.base.errors import InvalidError
 from sampan.engine.runtime.shell import inside
+from sampan.images.core.tar import Entry, Kind, TarError
+from sampan.images.core.tarreader import TarReader
+from sampan.images.shell import nodes
+from sampan.images.shell.compression import DAMAGED
+from sampan.images.shell.streamsource import StreamSource
 
 __all__ = ["TreeReader"]
 
-_COPY_BYTES: Final = 256 * 1024
-_XATTR: Final = "SCHILY.xattr."
-_FORBIDDEN_XATTRS: Final = ("trusted.", "system.", "security.selinux")
+_FORBIDDEN_XATTRS: Final = ("trusted.", "system.", "security.selinux", "user.overlay.")
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_DEPTH: Final = 256
 
 
@@ -50,14 +52,18 @@ class TreeReader:
 
     def unpack(self, source: BinaryIO) -> None:
         """Take the whole archive, plain or compressed; InvalidError for what is none."""
+        stream = StreamSource(source)
+        if stream.empty:
+            return
+        reader = TarReader(stream)
         try:
-            with tarfile.open(fileobj=source, mode="r|*", bufsize=_COPY_BYTES) as tar:
-                for member in tar:
-                    self._place(tar, member)
-                    tar.members.clear()  # type: ignore[attr-defined]  # would only grow
-        except (tarfile.TarError, EOFError) as error:
-            if str(error) == "empty file":
-                return
+            while (entry := reader.next()) is not None:
+                self._place(reader, entry)
+        except TarError as error:
+            raise InvalidError(f"Error processing tar file: {error}") from error
+        except DAMAGED as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise InvalidError(f"Error processing tar file: {error}") from error
         for name, time_ns in reversed(self._times):
             with self._parent(name) as (parent, last), contextlib.suppress(OSError):
@@ -78,108 +84,75 @@ class TreeReader:
         finally:
             os.close(fd)
 
-    def _place(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        name = _inside(member.name)
+    def _place(self, reader: TarReader, entry: Entry) -> None:
+        name = _inside(entry.name)
         if not name:
             return  # the directory itself keeps what it is
         with self._parent(name) as (parent, last):
-            if self._make_room(parent, last, member, name):
-                self._make(tar, member, parent, last)
-            if member.islnk():
+            if self._make_room(parent, last, entry, name):
+                self._make(reader, entry, parent, last)
+            if entry.kind is Kind.HARD_LINK:
                 return
-            self._own(parent, last, member)
-            if member.isdir():
-                self._times.append((name, int(member.mtime) * 1_000_000_000))
+            self._own(parent, last, entry)
+            if entry.kind is Kind.DIRECTORY:
+                self._times.append((name, entry.mtime_ns))
 
-    def _make_room(self, parent: int, last: str, member: tarfile.TarInfo, name: str) -> bool:
+    def _make_room(self, parent: int, last: str, entry: Entry, name: str) -> bool:
         """Remove what is in the way; False when a directory is there and may stay."""
         try:
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return True
         directory = stat.S_ISDIR(found.st_mode)
-        if directory and member.isdir():
+        if directory and entry.kind is Kind.DIRECTORY:
             return False
         if self._keep_kinds and directory:
             path = f"{self._path}/{name}"
             raise InvalidError(f'cannot overwrite directory "{path}" with non-directory "{name}"')
-        if self._keep_kinds and member.isdir():
+        if self._keep_kinds and entry.kind is Kind.DIRECTORY:
             path = f"{self._path}/{name}"
             raise InvalidError(f'cannot overwrite non-directory "{path}" with directory "{name}"')
-        if directory:
-            _remove_tree(parent, last)
-        else:
-            os.unlink(last, dir_fd=parent)
+        nodes.remove(parent, last)
         return True
 
-    def _make(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, last: str) -> None:
-        if member.isdir():
-            os.mkdir(last, 0o755, dir_fd=parent)
-        elif member.isreg():
-            self._write(tar, member, parent, last)
-        elif member.issym():
-            os.symlink(member.linkname, last, dir_fd=parent)
-        elif member.islnk():
-            self._link(member, parent, last)
-        elif member.isfifo():
-            os.mkfifo(last, dir_fd=parent)
-        elif member.ischr() or member.isblk():
-            kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
-            number = os.makedev(member.devmajor, member.devminor)
-            if number == 0 and member.ischr():
-                raise InvalidError(f"{member.name}: overlayfs takes this device for a deletion")
-            os.mknod(last, kind, number, dir_fd=parent)
-        else:
-            raise InvalidError(f"unhandled tar header type {ord(member.type)}")
+    def _make(self, reader: TarReader, entry: Entry, parent: int, last: str) -> None:
+        match entry.kind:
+            case Kind.DIRECTORY:
+                os.mkdir(last, 0o755, dir_fd=parent)
+            case Kind.FILE:
+                fd = os.open(last, _CREATE, 0o600, dir_fd=parent)
+                try:
+                    nodes.write_data(fd, entry, reader.data())
+                finally:
+                    os.close(fd)
+            case Kind.HARD_LINK:
+                self._link(entry, parent, last)
+            case _:
+                nodes.make_special(entry, parent, last)
 
-    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, last: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        source = tar.extractfile(member)
-        assert source is not None
-        fd = os.open(last, flags, 0o600, dir_fd=parent)
-        try:
-            while data := source.read(_COPY_BYTES):
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-        finally:
-            os.close(fd)
-
-    def _link(self, member: tarfile.TarInfo, parent: int, last: str) -> None:
-        target = _inside(member.linkname)
+    def _link(self, entry: Entry, parent: int, last: str) -> None:
+        target = _inside(entry.link)
         if not target:
-            raise InvalidError(f'invalid hardlink "{member.linkname}" -> "{member.name}"')
+            raise InvalidError(f'invalid hardlink "{entry.link}" -> "{entry.name}"')
         with self._parent(target) as (folder, first):
             os.link(first, last, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
 
-    def _own(self, parent: int, last: str, member: tarfile.TarInfo) -> None:
+    def _own(self, parent: int, last: str, entry: Entry) -> None:
         """Set owner, mode, attributes and time."""
-        uid, gid = self._owner or (member.uid, member.gid)
+        uid, gid = self._owner or (entry.uid, entry.gid)
         os.chown(last, uid, gid, dir_fd=parent, follow_symlinks=False)
-        if not member.issym():
+        if entry.kind is not Kind.SYMLINK:
             # Made or checked just now, yet the container may have exchanged it since.
             fd = os.open(last, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
             try:
                 if not stat.S_ISLNK(os.fstat(fd).st_mode):
-                    os.chmod(f"/proc/thread-self/fd/{fd}", member.mode & 0o7777)
-                    _set_attributes(fd, member)
+                    path = f"/proc/thread-self/fd/{fd}"
+                    os.chmod(path, entry.mode)
+                    # The path leads through a link of procfs to just that file.
+                    nodes.set_attributes(entry, path, refused=_FORBIDDEN_XATTRS, follow=True)
             finally:
                 os.close(fd)
-        time_ns = int(member.mtime) * 1_000_000_000
-        os.utime(last, ns=(time_ns, time_ns), dir_fd=parent, follow_symlinks=False)
-
-
-def _set_attributes(fd: int, member: tarfile.TarInfo) -> None:
-    for key, value in member.pax_headers.items():
-        name = key.removeprefix(_XATTR)
-        if name == key or name.startswith(_FORBIDDEN_XATTRS):
-            continue
-        data = value.encode("utf-8", "surrogateescape")
-        try:
-            os.setxattr(f"/proc/thread-self/fd/{fd}", name, data)
-        except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.EPERM):
-                raise
+        nodes.set_times(entry, parent, last)
 
 
 def _inside(name: str) -> str:
@@ -188,16 +161,3 @@ def _inside(name: str) -> str:
     if path.count("/") > _MOST_DEPTH:
         raise InvalidError(f"{name[:64]}: nested too deeply")
     return path
-
-
-def _remove_tree(parent: int, name: str) -> None:
-    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        for one in os.listdir(fd):
-            if stat.S_ISDIR(os.stat(one, dir_fd=fd, follow_symlinks=False).st_mode):
-                _remove_tree(fd, one)
-            else:
-                os.unlink(one, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)

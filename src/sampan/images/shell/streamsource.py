@@ -1,0 +1,66 @@
+"""The plain bytes of a tar that comes as a stream, whatever it is compressed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Final, cast
+
+from sampan.images.shell.compression import compression_of, open_plain
+
+__all__ = ["StreamSource"]
+
+_MAGIC_BYTES: Final = 6
+_PIECE_BYTES: Final = 256 * 1024
+
+
+class _Rejoined:
+    """A stream with the bytes before it that were taken for a look."""
+
+    closed = False
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not self._head:
+            return self._file.read(size)
+        if size < 0 or size >= len(self._head):
+            head, self._head = self._head, b""
+            return head
+        head, self._head = self._head[:size], self._head[size:]
+        return head
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+class StreamSource:
+    """A source for a TarReader."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        head = file.read(_MAGIC_BYTES)
+        self.empty = not head
+        """Whether there is nothing at all."""
+
+        rejoined = cast(BinaryIO, _Rejoined(head, file))
+        self._reader = open_plain(rejoined, compression_of(head))
+
+    def take(self, size: int) -> memoryview:
+        """Return the next `size` bytes, fewer only at the end."""
+        return memoryview(b"".join(bytes(piece) for piece in self.pieces(size)))
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Yield the next `size` bytes piece by piece, fewer only at the end."""
+        while size and (data := self._reader.read(min(size, _PIECE_BYTES))):
+            size -= len(data)
+            yield memoryview(data)
