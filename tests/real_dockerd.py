@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class RealDockerd:
     """Debian's dockerd with everything below `place`."""
 
     place: Path
+    flags: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,7 +42,7 @@ class RealDockerd:
         command += [f"--host={self.url}", f"--data-root={self.place / 'data'}"]
         command += [f"--exec-root={self.place / 'exec'}", f"--pidfile={self.place / 'pid'}"]
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
-        command += ["--storage-driver=overlay2"]
+        command += ["--storage-driver=overlay2", *self.flags]
         with open(self.place / "log", "wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -15,7 +15,7 @@ from sampan import __version__
 from sampan.base.errors import InvalidError, SampanError, UnsupportedError
 from sampan.cli.runc_flags import COMMANDS, GLOBAL_FLAGS, Command, Values, read_flags
 
-__all__ = ["main"]
+__all__ = ["COMMANDS_RUN", "main"]
 
 _EXEC_FAILED = 255
 
@@ -122,7 +122,7 @@ def _run(
             raise UnsupportedError(
                 "--systemd-cgroup: cgroups through systemd are not supported yet"
             )
-        code = _COMMANDS[name](_Call(settings, flags, arguments, journal))
+        code = COMMANDS_RUN[name](_Call(settings, flags, arguments, journal))
         sys.stdout.flush()
     except BrokenPipeError:
         return 1
@@ -347,7 +347,7 @@ def _later(call: _Call) -> int:
     raise UnsupportedError("checkpoint and restore are not supported yet")
 
 
-_COMMANDS: dict[str, Callable[[_Call], int]] = {
+COMMANDS_RUN: dict[str, Callable[[_Call], int]] = {
     "checkpoint": _later,
     "create": _create,
     "delete": _delete,
@@ -366,3 +366,4 @@ _COMMANDS: dict[str, Callable[[_Call], int]] = {
     "state": _state,
     "update": _update,
 }
+"""What carries each command out."""

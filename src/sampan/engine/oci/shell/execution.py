@@ -65,6 +65,8 @@ def execute(runtime: Runtime, container_id: str, changes: Changes, options: Exec
             send_console(console, launched.console_fd)
         if options.pid_file:
             write_pid_file(os.path.abspath(options.pid_file), launched.pid)
+        if waiting is not None:
+            waiting.prepare(launched.console_fd)
         launched.start()
     except BaseException:
         with suppress(ProcessLookupError):

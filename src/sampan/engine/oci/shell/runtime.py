@@ -123,6 +123,7 @@ class Runtime:
         created = create(self.store, container_id, options)
         record = created.record
         try:
+            waiting.prepare(created.launched.console_fd)
             created.launched.start()
             self._started(record)
             code = waiting.wait(record.pid, created.launched.pidfd, created.launched.console_fd)

@@ -56,6 +56,11 @@ class Foreground:
         # From now on, so that nothing is lost between the start and the wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
 
+    def prepare(self, console_fd: int) -> None:
+        """Give the process's terminal, if it has one, our own size before the program looks."""
+        if console_fd >= 0:
+            _copy_size(console_fd)
+
     def wait(self, pid: int, pidfd: int, console_fd: int = -1) -> int:
         """Return the exit code, 128 and the signal's number for one that was killed."""
         if console_fd >= 0:
@@ -91,7 +96,6 @@ class Foreground:
             signal.signal(number, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._watched)
         saved = _make_raw(0)
-        _copy_size(master)
         try:
             return self._copy(pid, pidfd, master, wake)
         finally:

@@ -46,7 +46,9 @@ def _check(path: str) -> None:
         raise PermissionError(errno.EACCES, "permission denied")
 
 
-def words_for(step: str, args: Sequence[str], error: BaseException) -> tuple[str, int]:
+def words_for(
+    step: str, args: Sequence[str], error: BaseException, cwd: str = "/"
+) -> tuple[str, int]:
     """Return the message for a failed step and the exit code that a shell would give it."""
     name = args[0] if args else ""
     if isinstance(error, SampanError):
@@ -56,7 +58,8 @@ def words_for(step: str, args: Sequence[str], error: BaseException) -> tuple[str
     told = error.strerror or str(error)
     told = told[:1].lower() + told[1:]
     if step == "chdir":
-        return f"chdir to cwd failed: {told}", 126
+        told = os.strerror(error.errno or 0).lower()
+        return f'chdir to cwd ("{cwd}") set in config.json failed: {told}', 126
     if step in ("process", "exec"):
         if isinstance(error, FileNotFoundError):
             if "/" in name:

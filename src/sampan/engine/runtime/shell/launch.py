@@ -491,7 +491,9 @@ class _Child:
             os._exit(1)  # the parent is gone or wants no more of this child
 
     def _report(self, error: BaseException) -> None:
-        message, exit_code = executable.words_for(self._step, self._process.args, error)
+        message, exit_code = executable.words_for(
+            self._step, self._process.args, error, self._process.cwd
+        )
         told = json.dumps({"message": message, "exit_code": exit_code}).encode()
         try:
             self._channel.send(_FAILED + told[: _MESSAGE_BYTES - 1])
