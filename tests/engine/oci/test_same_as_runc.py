@@ -31,7 +31,11 @@ def both(tmp_path: Path) -> Iterator[tuple[Runtime, Runtime]]:
 def said(text: str) -> str:
     """The message of a log line, without its time."""
     found = re.findall(r'msg="((?:[^"\\]|\\.)*)"', text)
-    return found[-1].replace('\\"', '"').strip() if found else ""
+    return (
+        found[-1].replace('\\"', '"').removesuffix("\\n").removeprefix("/usr/sbin/")
+        if found
+        else ""
+    )
 
 
 def scenario(runtime: Runtime, bundle: str, others: Sequence[str], terminal: str) -> Told:
