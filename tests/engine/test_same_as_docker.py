@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.engine_server import EngineServer, busybox_archive
+from tests.engine_server import EngineServer
 from tests.isolation_probe import SCRIPT, Seen, answers, probe_program, read
 from tests.real import absent
 from tests.real_dockerd import RealDockerd
@@ -90,14 +90,11 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(shared_engine: EngineServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    real = RealDockerd(tmp_path_factory.mktemp("peer") / "docker").start()
+def pair(shared_engine: EngineServer, real_dockerd: RealDockerd) -> Iterator[Pair]:
     try:
-        real.docker("load", stdin=busybox_archive())
         with ThreadPoolExecutor(1) as pool:
-            yield Pair(real, shared_engine, pool)
+            yield Pair(real_dockerd, shared_engine, pool)
     finally:
-        real.stop()
         shared_engine.clear()
 
 

@@ -1,29 +1,24 @@
-"""`/containers` and `/exec` of the Docker Engine API."""
+"""`/containers` of the Docker Engine API, but for streams of their output and input."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import struct
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any
 
-from sampan.base.errors import ConflictError, InvalidError, SampanError, UnsupportedError
+from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
-from sampan.engine.daemon.core.bodies import CREATE, EXEC_CREATE, EXEC_START, UPDATE
+from sampan.engine.daemon.core.bodies import CREATE, UPDATE
 from sampan.engine.daemon.core.filters import parse_filters
-from sampan.engine.daemon.core.moment import parse_moment
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.engine import Engine
-from sampan.engine.daemon.shell.streams import ShimStream
-from sampan.engine.process.logs import LogEntry, LogQuery, read_logs
-from sampan.loop.rest import RawStream, Response
+from sampan.engine.daemon.shell.processes import processes_of
+from sampan.engine.daemon.shell.resources import update_container
+from sampan.engine.daemon.shell.statistics import statistics
+from sampan.loop.rest import Response
 
 __all__ = ["ContainerRoutes"]
-
-_RAW: Final = "application/vnd.docker.raw-stream"
-_MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
 
 
 class ContainerRoutes:
@@ -40,7 +35,6 @@ class ContainerRoutes:
             Route("POST", "/containers/prune", self._prune),
             Route("GET", "/containers/{id}/json", self._inspect),
             Route("GET", "/containers/{id}/top", self._top),
-            Route("GET", "/containers/{id}/logs", self._logs),
             Route("GET", "/containers/{id}/changes", self._changes),
             Route("GET", "/containers/{id}/stats", self._stats),
             Route("POST", "/containers/{id}/resize", self._resize),
@@ -52,13 +46,8 @@ class ContainerRoutes:
             Route("POST", "/containers/{id}/rename", self._rename),
             Route("POST", "/containers/{id}/pause", self._pause),
             Route("POST", "/containers/{id}/unpause", self._unpause),
-            Route("POST", "/containers/{id}/attach", self._attach),
             Route("POST", "/containers/{id}/wait", self._wait),
             Route("DELETE", "/containers/{id}", self._remove),
-            Route("POST", "/containers/{id}/exec", self._exec_create),
-            Route("POST", "/exec/{id}/start", self._exec_start),
-            Route("POST", "/exec/{id}/resize", self._exec_resize),
-            Route("GET", "/exec/{id}/json", self._exec_inspect),
         )
 
     def _find(self, call: Call) -> Container:
@@ -117,7 +106,9 @@ class ContainerRoutes:
         return Response(204)
 
     async def _update(self, call: Call) -> Response:
-        warnings = await self._engine.resources.update(self._find(call), await call.body(UPDATE))
+        warnings = await update_container(
+            self._find(call), await call.body(UPDATE), self._engine.machine
+        )
         return json_response({"Warnings": warnings})
 
     async def _remove(self, call: Call) -> Response:
@@ -134,7 +125,7 @@ class ContainerRoutes:
 
     async def _top(self, call: Call) -> Response:
         words = call.text("ps_args", "-ef")
-        return json_response(await self._engine.resources.top(self._find(call), words))
+        return json_response(await processes_of(self._find(call), words))
 
     async def _changes(self, call: Call) -> Response:
         record = self._find(call).record
@@ -143,17 +134,17 @@ class ContainerRoutes:
 
     async def _stats(self, call: Call) -> Response:
         container = self._find(call)
-        samples = self._engine.resources.stats(
+        samples = statistics(
             container, stream=call.flag("stream", True), one_shot=call.flag("one-shot")
         )
         return Response(200, _json_lines(samples), (("Content-Type", "application/json"),))
 
     async def _resize(self, call: Call) -> Response:
-        width, height = call.number("w") or 0, call.number("h") or 0
-        shim = self._find(call).shim
-        if shim is None:
-            raise ConflictError(f"container {call.values['id']} is not running")
-        await shim.resize(width, height)
+        height, width = call.required_number("h"), call.required_number("w")
+        container = self._find(call)
+        if container.shim is None:
+            raise ConflictError(f"Container {container.id} is not running")
+        await container.shim.resize(width, height)
         return Response(200)
 
     async def _wait(self, call: Call) -> Response:
@@ -170,165 +161,6 @@ class ContainerRoutes:
             yield json.dumps(document).encode() + b"\n"
 
         return Response(200, answer(), (("Content-Type", "application/json"),))
-
-    async def _logs(self, call: Call) -> Response:
-        container = self._find(call)
-        query = _log_query(call)
-        if not (query.stdout or query.stderr):
-            raise InvalidError("Bad parameters: you must choose at least one stream")
-        if container.record.host_config["LogConfig"]["Type"] == "none":
-            raise UnsupportedError("configured logging driver does not support reading")
-        entries = read_logs(container.log_path, query, lambda: container.record.state.running)
-        tty = container.record.config["Tty"]
-        body = _log_body(entries, call.flag("timestamps"), call.flag("details"), tty)
-        return Response(200, body, (("Content-Type", _kind(tty, call.version)),))
-
-    async def _attach(self, call: Call) -> Response | None:
-        container = self._find(call)
-        tty = container.record.config["Tty"]
-        stream = None
-        if call.flag("stream"):
-            stream = await self._engine.sessions.attach(
-                container,
-                stdin=call.flag("stdin"),
-                stdout=call.flag("stdout"),
-                stderr=call.flag("stderr"),
-            )
-        raw = await call.request.hijack((("Content-Type", _kind(tty, call.version)),))
-        if call.flag("logs"):
-            query = LogQuery(stdout=call.flag("stdout"), stderr=call.flag("stderr"))
-            entries = read_logs(container.log_path, query, lambda: False)
-            async for piece in _log_body(entries, False, False, tty):
-                raw.write(piece)
-        if stream is not None:
-            await _splice(raw, stream)
-        raw.close()
-        return None
-
-    async def _exec_create(self, call: Call) -> Response:
-        config = await call.body(EXEC_CREATE)
-        if not config.get("Cmd"):
-            raise InvalidError("No exec command specified")
-        session = self._engine.sessions.create(self._find(call), config)
-        return json_response({"Id": session.id}, 201)
-
-    async def _exec_start(self, call: Call) -> Response | None:
-        body = await call.body(EXEC_START)
-        exec_id = call.values["id"]
-        _, session = self._engine.sessions.find(exec_id)
-        tty = bool(body.get("Tty", session.config.get("Tty")))
-        size = body.get("ConsoleSize") or session.config.get("ConsoleSize")
-        shape = (int(size[1]), int(size[0])) if size and all(size) else None
-        if body.get("Detach"):
-            await self._engine.sessions.start(exec_id, detach=True, tty=tty, size=shape)
-            return Response(200)
-        self._engine.sessions.check(exec_id)
-        raw = await call.request.hijack((("Content-Type", _kind(tty, call.version)),))
-        try:
-            stream = await self._engine.sessions.start(exec_id, detach=False, tty=tty, size=shape)
-        except SampanError as error:
-            # The connection is a stream already: the reason goes out on it, the code by inspection.
-            text = (
-                "OCI runtime exec failed: exec failed: unable to start container process: "
-                f"{error}: unknown\r\n"
-            ).encode()
-            raw.write(text if tty else struct.pack(">BxxxI", 1, len(text)) + text)
-            raw.write_eof()
-        else:
-            assert stream is not None
-            await _splice(raw, stream)
-        raw.close()
-        return None
-
-    async def _exec_resize(self, call: Call) -> Response:
-        container, session = self._engine.sessions.find(call.values["id"])
-        if container.shim is not None and session.running:
-            width, height = call.number("w") or 0, call.number("h") or 0
-            await container.shim.resize(width, height, session.id)
-        return Response(200)
-
-    async def _exec_inspect(self, call: Call) -> Response:
-        container, session = self._engine.sessions.find(call.values["id"])
-        config = session.config
-        return json_response(
-            {
-                "ID": session.id,
-                "Running": session.running,
-                "ExitCode": session.exit_code,
-                "ProcessConfig": {
-                    "tty": bool(config.get("Tty")),
-                    "entrypoint": config["Cmd"][0],
-                    "arguments": config["Cmd"][1:],
-                    "privileged": bool(config.get("Privileged")),
-                    "user": config.get("User", ""),
-                },
-                "OpenStdin": bool(config.get("AttachStdin")),
-                "OpenStderr": bool(config.get("AttachStderr")),
-                "OpenStdout": bool(config.get("AttachStdout")),
-                "CanRemove": not session.running,
-                "ContainerID": container.id,
-                "DetachKeys": "",
-                "Pid": session.pid,
-            }
-        )
-
-
-def _kind(tty: bool, version: tuple[int, int]) -> str:
-    return _RAW if tty or version < (1, 42) else _MULTIPLEXED
-
-
-async def _splice(raw: RawStream, stream: ShimStream) -> None:
-    """Copy both ways until the output ends; the client's end of input is passed on."""
-
-    async def input_() -> None:
-        while data := await raw.read():
-            await stream.write(data)
-        stream.end_input()
-
-    copying = asyncio.ensure_future(input_())
-    try:
-        while data := await stream.read():
-            raw.write(data)
-            await raw.drain()
-        raw.write_eof()
-    except ConnectionError:
-        pass
-    finally:
-        copying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await copying
-        stream.close()
-
-
-def _log_query(call: Call) -> LogQuery:
-    tail = call.text("tail", "all")
-    return LogQuery(
-        stdout=call.flag("stdout"),
-        stderr=call.flag("stderr"),
-        since=parse_moment(call.text("since")),
-        until=parse_moment(call.text("until")),
-        tail=int(tail) if tail.isdigit() else None,
-        follow=call.flag("follow"),
-    )
-
-
-async def _log_body(
-    batches: AsyncIterator[list[LogEntry]], timestamps: bool, details: bool, tty: bool
-) -> AsyncIterator[bytes]:
-    async for batch in batches:
-        yield b"".join([_log_piece(entry, timestamps, details, tty) for entry in batch])
-
-
-def _log_piece(entry: LogEntry, timestamps: bool, details: bool, tty: bool) -> bytes:
-    line = entry.line
-    if details and entry.attributes:
-        words = ",".join(f"{key}={value}" for key, value in sorted(entry.attributes.items()))
-        line = words.encode() + b" " + line
-    if timestamps:
-        line = entry.time.encode() + b" " + line
-    if tty:
-        return line
-    return struct.pack(">BxxxI", 1 if entry.stream == "stdout" else 2, len(line)) + line
 
 
 async def _json_lines(documents: AsyncIterator[Any]) -> AsyncIterator[bytes]:

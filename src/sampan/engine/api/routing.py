@@ -80,6 +80,13 @@ class Call:
         except ValueError:
             raise InvalidError(f'strconv.Atoi: parsing "{text}": invalid syntax') from None
 
+    def required_number(self, name: str) -> int:
+        """Return a query parameter that has to be a number; InvalidError without it."""
+        found = self.number(name)
+        if found is None:
+            raise InvalidError('strconv.Atoi: parsing "": invalid syntax')
+        return found
+
     async def body(self, kind: Struct, *, empty: bool = True) -> dict[str, Any]:
         """Return the members of the JSON body that were given, checked against their types.
 

@@ -191,6 +191,10 @@ def fill_host_config(
     host["CgroupnsMode"] = host["CgroupnsMode"] or defaults.cgroupns_mode or "host"
     host["CgroupParent"] = host["CgroupParent"] or defaults.cgroup_parent
     host["Runtime"] = host["Runtime"] or "runc"
+    if host["Memory"] > 0 and not host["MemorySwap"]:
+        host["MemorySwap"] = host["Memory"] * 2
+    if host["OomKillDisable"] is None:
+        host["OomKillDisable"] = False
     if host["Init"] is None and defaults.init:
         host["Init"] = True
     own = {one.get("Name") for one in host["Ulimits"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sampan.base.moment import instant
@@ -101,6 +101,21 @@ def _public(mount: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in mount.items() if key in _MOUNT_KEYS}
 
 
+_CONFIG_OMITTED: Final = (
+    "ArgsEscaped ExposedPorts Healthcheck NetworkDisabled Shell StopSignal StopTimeout"
+).split()
+_HOST_OMITTED: Final = "Annotations Init StorageOpt Sysctls Tmpfs".split()
+
+
+def _without_empty(document: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return a document without those of the fields that say nothing, as Docker leaves them out."""
+    return {
+        key: value
+        for key, value in document.items()
+        if key not in names or (value is not None and value not in (False, "", [], {}))
+    }
+
+
 def inspection(
     record: ContainerRecord,
     network: Mapping[str, Any],
@@ -144,9 +159,10 @@ def inspection(
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": execs or None,
-        "HostConfig": record.host_config,
+        "HostConfig": _without_empty(record.host_config, _HOST_OMITTED),
         "GraphDriver": graph,
         "Mounts": [_public(mount) for mount in record.mounts],
-        "Config": record.config,
+        "Config": _without_empty(record.config, _CONFIG_OMITTED)
+        | {"Volumes": record.config["Volumes"] or None},
         "NetworkSettings": network,
     }

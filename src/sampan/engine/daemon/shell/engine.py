@@ -30,7 +30,6 @@ from sampan.engine.daemon.shell.machine import look_at_machine, read_profile
 from sampan.engine.daemon.shell.networking import ContainerNetworking
 from sampan.engine.daemon.shell.registry import Registry
 from sampan.engine.daemon.shell.removal import Removal
-from sampan.engine.daemon.shell.resources import Resources
 from sampan.engine.daemon.shell.restoring import Restoring
 from sampan.engine.daemon.shell.sessions import Sessions
 from sampan.engine.daemon.shell.volumes import Volumes
@@ -81,7 +80,6 @@ class Engine:
         self.health = HealthChecks(self.sessions.probe, self.publish)
         self.networking = ContainerNetworking(self)
         self.lifecycle = Lifecycle(self)
-        self.resources = Resources(self.machine)
         self.archives = Archives(self)
         self.creation = Creation(self)
         self.removal = Removal(self)

@@ -24,6 +24,11 @@ class EventBus:
         self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
 
+    @property
+    def listeners(self) -> int:
+        """How many follow the events."""
+        return len(self._queues)
+
     def publish(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         """Tell everybody."""
         now_ns = time.time_ns()

@@ -74,8 +74,9 @@ class Listing:
             if self._meant(container, filters):
                 shown = summary(container.record, now, self._networking.settings(container))
                 if size:
-                    shown["SizeRw"] = self._own_bytes(container.record)
-                    shown["SizeRootFs"] = shown["SizeRw"] + self._image_bytes(container.record)
+                    own = self._own_bytes(container.record)
+                    shown |= {"SizeRw": own} if own else {}
+                    shown["SizeRootFs"] = own + self._image_bytes(container.record)
                 found.append(shown)
         return found[:limit] if limit > 0 else found
 

@@ -59,7 +59,7 @@ class Volumes:
             volume = {
                 "CreatedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "Driver": "local",
-                "Labels": labels,
+                "Labels": labels or None,
                 "Mountpoint": str(place / "_data"),
                 "Name": name,
                 "Options": None,
@@ -111,14 +111,21 @@ class Volumes:
         """Tell whether nobody has given the volume its name."""
         return _ANONYMOUS in (self._known.get(name, {}).get("Labels") or {})
 
-    def prune(self, filters: Filters, used: Callable[[str], bool]) -> tuple[Sequence[str], int]:
-        """Remove unused volumes, the named ones only with the filter `all`; returns which."""
+    def prune(
+        self, filters: Filters, used: Callable[[str], bool], *, named: bool = False
+    ) -> tuple[Sequence[str], int]:
+        """Remove unused volumes; returns which, and the bytes freed.
+
+        Those that have a name only with the filter `all`, or when `named` says so.
+        """
         filters.check(("label", "label!", "all"))
-        everything = bool(filters.flag("all"))
+        everything = named or bool(filters.flag("all"))
         gone, freed = [], 0
         for name, volume in list(self._known.items()):
             chosen = everything or self.is_anonymous(name)
-            if chosen and not used(name) and filters.labels(volume["Labels"] or {}):
+            labels = volume["Labels"] or {}
+            left_out = filters.has("label!") and filters.labels(labels, "label!")
+            if chosen and not used(name) and filters.labels(labels) and not left_out:
                 freed += _tree_bytes(self._root / name / "_data")
                 self.remove(name, (), force=True)
                 gone.append(name)
