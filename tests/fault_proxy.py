@@ -58,7 +58,6 @@ class FaultProxy:
         self.faults = list(faults)
         self.seen: list[Seen] = []
         self.moved: dict[str, str] = {}
-        self.held = threading.Event()
         self.release = threading.Event()
         self.lock = threading.Lock()
         proxy = self
@@ -167,15 +166,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        for limit, hold in ((fault.cut_after, False), (fault.hold_after, True)) if fault else ():
-            if limit >= 0:
-                self.wfile.write(data[:limit])
-                self.wfile.flush()
-                if hold:
-                    self.owner.held.set()
-                    self.owner.release.wait(30)
-                self._hang_up()
-                return
+        if fault is not None and fault.cut_after >= 0:
+            self.wfile.write(data[: fault.cut_after])
+            self.wfile.flush()
+            self._hang_up()
+            return
+        if fault is not None and fault.hold_after >= 0:
+            self.wfile.write(data[: fault.hold_after])
+            self.wfile.flush()
+            self.owner.release.wait(30)
+            data = data[fault.hold_after :]
         self.wfile.write(data)
 
     def _forward_half(self, length: int, half: int) -> None:

@@ -11,6 +11,7 @@ import docker
 import pytest
 from tests.busybox import docker_archive
 from tests.engine_server import EngineServer, busybox_root
+from tests.images.registry_images import Registry
 from tests.registry_server import RegistryServer, skopeo
 
 pytestmark = [pytest.mark.root, pytest.mark.real]
@@ -201,3 +202,36 @@ def test_nothing_to_push(engine: EngineServer, registry: RegistryServer) -> None
     assert f"tag does not exist: {name}:1" in done.stderr.decode()
     done = engine.docker("push", "-a", name, check=False)
     assert f"An image does not exist locally with the tag: {name}" in done.stderr.decode()
+
+
+def test_platforms_of_one_name(engine: EngineServer, registry: RegistryServer) -> None:
+    arm = {"os": "linux", "architecture": "arm", "variant": "v7"}
+    platforms = [{"os": "linux", "architecture": "amd64"}, arm]
+    digest = Registry(registry.host).put_index("many/platforms:1", platforms)
+    name = f"{registry.host}/many/platforms:1"
+    engine.docker("pull", "--platform=linux/arm/v7", name)
+    done = engine.docker("pull", "--platform=linux/s390x", name, check=False)
+    words = b"no matching manifest for linux/s390x in the manifest list entries"
+    assert words in done.stderr
+    engine.docker("pull", name)
+    tree = engine.out("images", "--tree", name)
+    assert "linux/amd64" in tree
+    assert "linux/arm/v7" in tree
+    client = docker.APIClient(base_url=engine.url, version="1.47")
+    try:
+        url = client._url("/images/json?manifests=1&shared-size=1")
+        rows = [one for one in client._get(url).json() if name in one["RepoTags"]]
+        kinds = [one["Kind"] for one in rows[0]["Manifests"]]
+        assert kinds == ["image", "image", "attestation"]
+        assert [one["Available"] for one in rows[0]["Manifests"]][:2] == [True, True]
+        url = (
+            client._url("/images/{0}/json", name)
+            + "?platform="
+            + urllib.parse.quote(json.dumps(arm))
+        )
+        shown = client._get(url).json()
+        assert (shown["Architecture"], shown["Variant"]) == ("arm", "v7")
+        assert shown["Descriptor"]["digest"] == digest
+    finally:
+        client.close()
+    engine.docker("rmi", name)

@@ -213,7 +213,7 @@ def test_pulls_at_once_share_their_downloads(
         found = await asyncio.gather(*others)
         assert len({one.entry.id for one in found}) == 1
 
-    hold = Fault(f"GET .*{big_blob()}", hold_after=3_000_000 + 10_000)
+    hold = Fault(f"GET .*{big_blob()}", hold_after=2_000_000)
     with FaultProxy(registry.host, hold) as proxy:
         asyncio.run(main(proxy))
         assert len(proxy.requests(f"GET .*{big_blob()}")) == 1

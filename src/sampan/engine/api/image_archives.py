@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.engine.api.image_views import json_platforms
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.bodies import CONFIG
 from sampan.engine.daemon.shell.engine import Engine
@@ -37,28 +38,33 @@ class ImageArchiveRoutes:
         )
 
     async def _load(self, call: Call) -> Response:
-        loaded = await load_images(self._images, call.request.chunks())
+        machine = self._engine.distribution.machine
+        chunks, platforms = call.request.chunks(), json_platforms(call)
+        loaded = await load_images(self._images, chunks, machine, platforms)
+        named = {entry.index for entry, names in loaded if names}
         body = b""
         for entry, names in loaded:
             for name in names:
                 shown = parse_reference(name).familiar
                 body += _line({"stream": f"Loaded image: {shown}\n"})
-            if not names:
-                body += _line({"stream": f"Loaded image ID: {entry.image.id}\n"})
+            if not names and not (entry.index and entry.index in named):
+                body += _line({"stream": f"Loaded image ID: {entry.id}\n"})
         return Response(200, body, _JSON)
 
     async def _save(self, call: Call) -> Response:
-        return self._archive([call.values["name"]])
+        return self._archive(call, [call.values["name"]])
 
     async def _save_many(self, call: Call) -> Response:
         names = call.request.query.get("names") or []
-        return self._archive([one for name in names for one in name.split(",")])
+        return self._archive(call, [one for name in names for one in name.split(",")])
 
-    def _archive(self, names: Sequence[str]) -> Response:
+    def _archive(self, call: Call, names: Sequence[str]) -> Response:
+        platforms = json_platforms(call)
         for name in names:
-            self._images.find(name)
+            for platform in platforms or (None,):
+                self._images.find(name, platform)
         kind = (("Content-Type", "application/x-tar"),)
-        return Response(200, save_images(self._images, names), kind)
+        return Response(200, save_images(self._images, names, platforms), kind)
 
     async def _commit(self, call: Call) -> Response:
         container = self._engine.find(call.text("container"))

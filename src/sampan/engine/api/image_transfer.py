@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError
 from sampan.engine.api.image_archives import import_image
+from sampan.engine.api.image_views import json_platform
 from sampan.engine.api.jobstream import job_response
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.bodies import AUTH
 from sampan.engine.daemon.core.filters import parse_filters
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.challenge import Credentials, credentials_of, decode_credentials
-from sampan.images.core.platform import Platform, parse_platform, platform_of
+from sampan.images.core.platform import Platform, parse_platform
 from sampan.images.core.reference import Reference, is_digest, parse_reference
 from sampan.images.registry.download import Report
 from sampan.loop.rest import Response
@@ -65,7 +65,7 @@ class ImageTransferRoutes:
 
     async def _push(self, call: Call) -> Response:
         reference, _ = _wanted(call.values["name"], call.text("tag"))
-        credentials, platform = _credentials(call), _wanted_platform(call)
+        credentials, platform = _credentials(call), json_platform(call)
 
         async def work(report: Report) -> None:
             await self._distribution.push(
@@ -107,20 +107,6 @@ class ImageTransferRoutes:
             ):
                 found.append(row)
         return json_response(found)
-
-
-def _wanted_platform(call: Call) -> Platform | None:
-    """Return the platform of a parameter that is an object in JSON."""
-    text = call.text("platform")
-    if not text:
-        return None
-    try:
-        found = platform_of(json.loads(text))
-    except (ValueError, RecursionError):
-        found = None
-    if found is None:
-        raise InvalidError(f"invalid platform: {text}")
-    return found
 
 
 def _credentials(call: Call) -> Credentials:

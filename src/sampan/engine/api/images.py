@@ -5,14 +5,14 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from sampan.base.moment import instant
+from sampan.engine.api.image_views import ImageViews, json_platform
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.shell.engine import Engine
-from sampan.images.core.image import chain_ids
 from sampan.images.core.reference import Reference, parse_reference
 from sampan.images.shell.index import Entry
 from sampan.images.shell.removal import prune_images, remove_image
@@ -20,7 +20,6 @@ from sampan.loop.rest import Response
 
 __all__ = ["ImageRoutes"]
 
-_JSON: Final = (("Content-Type", "application/json"),)
 _FILTERS: Final = ("before", "dangling", "label", "reference", "since", "until")
 
 
@@ -30,6 +29,7 @@ class ImageRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._images = engine.images
+        self._views = ImageViews(engine)
 
     def routes(self) -> Sequence[Route]:
         """Return the endpoints; longer paths first, for a name may have slashes."""
@@ -45,17 +45,48 @@ class ImageRoutes:
     async def _list(self, call: Call) -> Response:
         filters = parse_filters(call.text("filters"))
         filters.check(_FILTERS)
-        found = [one for one in self._images.index.entries() if self._meant(one, filters)]
-        found.sort(key=lambda one: one.image.created, reverse=True)
-        return json_response([self._summary(one, filters) for one in found])
+        hidden = set() if call.flag("all") else self._hidden()
+        manifests, shared = call.flag("manifests"), {}
+        if call.flag("shared-size"):
+            shared = self._views.shared_sizes()
+        rows = []
+        for entry in self._images.index.entries():
+            tags, digests = _names(entry, filters)
+            if entry.id in hidden or not self._meant(entry, filters, tags, digests):
+                continue
+            row = self._views.summary(entry, tags, digests)
+            row["SharedSize"] = shared.get(entry.id, -1)
+            if manifests:
+                row["Manifests"] = self._views.manifests(entry)
+                row["Containers"] = len(self._views.containers(entry))
+            rows.append(row)
+        rows.sort(key=lambda row: row["Created"], reverse=True)
+        return json_response(rows)
 
-    def _meant(self, entry: Entry, filters: Filters) -> bool:
+    def _hidden(self) -> set[str]:
+        """Return the images without a name that others stand for.
+
+        Those are built upon, or are other platforms of what has a name.
+        """
+        entries = self._images.index.entries()
+        parents = {entry.parent for entry in entries}
+        named = {entry.index for entry in entries if entry.index and entry.tags}
+        return {
+            entry.id
+            for entry in entries
+            if not (entry.tags or entry.digests)
+            and (entry.id in parents or (entry.index and entry.index in named))
+        }
+
+    def _meant(
+        self, entry: Entry, filters: Filters, tags: Sequence[str], digests: Sequence[str]
+    ) -> bool:
         dangling = filters.flag("dangling")
         if dangling is not None and dangling == bool(entry.tags):
             return False
-        if not filters.labels(entry.image.config.get("Labels") or {}):
+        if filters.has("reference") and not (tags or digests):
             return False
-        if not any(self._names(entry, filters)) and filters.has("reference"):
+        if not filters.labels(entry.image.config.get("Labels") or {}):
             return False
         own = instant(entry.image.created)
         if not _before(entry, filters):
@@ -68,62 +99,16 @@ class ImageRoutes:
                 return False
         return True
 
-    def _names(self, entry: Entry, filters: Filters) -> tuple[list[str], list[str]]:
-        """Return the tags and the digests that the filter `reference` lets through."""
-        patterns = filters.values("reference")
-
-        def shown(names: Sequence[str]) -> list[str]:
-            found = [parse_reference(name) for name in names]
-            return [
-                one.familiar
-                for one in found
-                if not patterns or any(_like(one, pattern) for pattern in patterns)
-            ]
-
-        return shown(entry.tags), shown(entry.digests)
-
-    def _summary(self, entry: Entry, filters: Filters) -> dict[str, Any]:
-        image = entry.image
-        tags, digests = self._names(entry, filters)
-        return {
-            "Id": image.id,
-            "ParentId": entry.parent,
-            "RepoTags": tags,
-            "RepoDigests": digests,
-            "Created": int(instant(image.created)),
-            "Size": self._images.size(entry),
-            "SharedSize": -1,
-            "Labels": image.config.get("Labels"),
-            "Containers": -1,
-        }
-
     async def _inspect(self, call: Call) -> Response:
-        entry = self._images.find(call.values["name"])
-        image, document = entry.image, entry.image.document
-        return json_response(
-            {
-                "Id": image.id,
-                "RepoTags": [parse_reference(name).familiar for name in entry.tags],
-                "RepoDigests": [parse_reference(name).familiar for name in entry.digests],
-                "Parent": entry.parent,
-                "Comment": document.get("comment", ""),
-                "Created": image.created,
-                "DockerVersion": document.get("docker_version", ""),
-                "Author": document.get("author", ""),
-                "Config": dict(image.config),
-                "Architecture": document.get("architecture", ""),
-                "Variant": document.get("variant", ""),
-                "Os": document.get("os", ""),
-                "Size": self._images.size(entry),
-                "GraphDriver": self._images.snapshots.graph(image.diff_ids),
-                "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
-                "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
-            }
-        )
+        entry = self._images.find(call.values["name"], json_platform(call))
+        shown = self._views.inspection(entry)
+        if call.flag("manifests"):
+            shown["Manifests"] = self._views.manifests(entry)
+        return json_response(shown)
 
     async def _history(self, call: Call) -> Response:
-        entry = self._images.find(call.values["name"])
-        sizes = [self._images.snapshots.layer_size(one) for one in chain_ids(entry.image.diff_ids)]
+        entry = self._images.find(call.values["name"], json_platform(call))
+        sizes = [self._images.layer_size(chain) for chain in entry.chains()]
         rows, at = [], 0
         for note in entry.image.document.get("history") or ():
             size = 0
@@ -140,7 +125,7 @@ class ImageRoutes:
             rows.append(row)
         if rows:
             tags = [parse_reference(name).familiar for name in entry.tags]
-            rows[-1] |= {"Id": entry.image.id, "Tags": tags or None}
+            rows[-1] |= {"Id": entry.id, "Tags": tags or None}
         return json_response(rows[::-1])
 
     async def _tag(self, call: Call) -> Response:
@@ -157,15 +142,32 @@ class ImageRoutes:
         filters = parse_filters(call.text("filters"))
         filters.check(("dangling", "label", "label!", "until"))
         everything = filters.flag("dangling") is False
+        hidden = set() if everything else self._hidden()
 
         def chosen(entry: Entry) -> bool:
             labels = entry.image.config.get("Labels") or {}
             unlike = not filters.has("label!") or not filters.labels(labels, "label!")
-            chosen = (everything or not entry.tags) and filters.labels(labels) and unlike
-            return chosen and _before(entry, filters)
+            dangling = not entry.tags and entry.id not in hidden
+            meant = (everything or dangling) and filters.labels(labels) and unlike
+            return meant and _before(entry, filters)
 
         gone, freed = await prune_images(self._images, chosen, self._engine.image_users)
         return json_response({"ImagesDeleted": gone or None, "SpaceReclaimed": freed})
+
+
+def _names(entry: Entry, filters: Filters) -> tuple[list[str], list[str]]:
+    """Return the tags and the digests that the filter `reference` lets through."""
+    patterns = filters.values("reference")
+
+    def shown(names: Sequence[str]) -> list[str]:
+        found = [parse_reference(name) for name in names]
+        return [
+            one.familiar
+            for one in found
+            if not patterns or any(_like(one, pattern) for pattern in patterns)
+        ]
+
+    return shown(entry.tags), shown(entry.digests)
 
 
 def _before(entry: Entry, filters: Filters) -> bool:

@@ -1,55 +1,76 @@
-"""Images as one tar: the docker archive (`manifest.json`) and the OCI layout (`index.json`).
+"""Images out of one tar: the docker archive (`manifest.json`) and the OCI layout (`index.json`).
 
-What is written is both at once, as Docker writes it. What is read may be either; blobs are taken
-out of the tar one by one, verified, and everything else in it is ignored.
+An archive may be either or both at once; blobs are taken out of the tar one by one, verified, and
+everything else in it is ignored. What the layout says of manifests and indexes is kept, so that an
+image that has been saved comes back as what it was.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
+import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, cast
 
-from sampan.base.errors import InvalidError, LimitError
+from sampan.base.errors import InvalidError, LimitError, NotFoundError
 from sampan.images.core.image import Image, parse_image
-from sampan.images.core.reference import tag_name
+from sampan.images.core.manifest import (
+    MANIFEST_BYTES,
+    Descriptor,
+    Index,
+    Manifest,
+    descriptor_of,
+    parse_manifest,
+)
+from sampan.images.core.platform import Platform, platform_of, preferences
+from sampan.images.core.reference import is_digest, tag_name
 from sampan.images.shell.compression import open_plain, peek
 from sampan.images.shell.content import ContentStore
-from sampan.images.shell.index import Entry
 
-__all__ = ["Loaded", "read_archive", "write_archive"]
+__all__ = ["Loaded", "read_archive"]
 
 _JSON_BYTES: Final = 8 << 20
 _COPY_BYTES: Final = 1 << 20
-_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 _NAME: Final = "io.containerd.image.name"
 _REF: Final = "org.opencontainers.image.ref.name"
-_ATTESTATION: Final = "vnd.docker.reference.type"
+_DEPTH: Final = 4
+_BLOB: Final = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One image of an archive: its blobs are in the content store."""
+    """One image of an archive: its blobs are in the content store.
+
+    `manifest` is None when the archive does not tell; `index` is the digest of the index of which
+    the image is one platform.
+    """
 
     image: Image
     blobs: tuple[str, ...]
     names: tuple[str, ...]
+    manifest: Descriptor | None = None
+    index: str = ""
 
 
-def read_archive(file: BinaryIO, content: ContentStore) -> list[Loaded]:
+def read_archive(
+    file: BinaryIO,
+    content: ContentStore,
+    machine: Platform | None = None,
+    wanted: Sequence[Platform] = (),
+) -> list[Loaded]:
     """Take the images out of an archive, plain or compressed; blocks.
 
-    Raises InvalidError when it is neither kind, LimitError for documents beyond 8 MiB.
+    Of several platforms under one name the machine's gets it, else the first. With `wanted` only
+    images for these platforms are taken. Raises InvalidError when it is neither kind, LimitError
+    for documents beyond 8 MiB, NotFoundError when no image is for a platform that is wanted.
     """
     try:
         plain = cast(BinaryIO, open_plain(file, peek(file)))
         with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 18) as tar:
-            return _Reader(content).read(tar)
+            return _Reader(content, machine, wanted).read(tar)
     except (tarfile.TarError, EOFError) as error:
         raise InvalidError(f"the archive cannot be read: {error}") from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -60,8 +81,12 @@ def read_archive(file: BinaryIO, content: ContentStore) -> list[Loaded]:
 class _Reader:
     """Stores every blob as it comes; documents decide afterwards which of them are layers."""
 
-    def __init__(self, content: ContentStore) -> None:
+    def __init__(
+        self, content: ContentStore, machine: Platform | None, wanted: Sequence[Platform]
+    ) -> None:
         self._content = content
+        self._machine = machine
+        self._wanted = wanted
         self._digests: dict[str, str] = {}
         self._links: dict[str, str] = {}
 
@@ -69,20 +94,33 @@ class _Reader:
         for member in tar:
             name = posixpath.normpath(member.name)
             if member.isreg():
-                self._digests[name] = self._store(tar, member)
+                self._digests[name] = self._store(tar, member, name)
             elif member.issym() or member.islnk():
                 folder = posixpath.dirname(name) if member.issym() else ""
                 self._links[name] = posixpath.normpath(posixpath.join(folder, member.linkname))
+        if not {"manifest.json", "index.json"} & set(self._digests):
+            raise InvalidError("the archive has neither a manifest.json nor an index.json")
+        found = self._layout() if "index.json" in self._digests else []
         if "manifest.json" in self._digests:
-            return self._docker()
-        if "index.json" in self._digests:
-            return self._layout()
-        raise InvalidError("the archive has neither a manifest.json nor an index.json")
+            found = _joined(found, self._docker())
+        meant = [one for one in found if self._is_wanted(one.image)]
+        if self._wanted and not meant:
+            asked = ", ".join(map(str, self._wanted))
+            raise NotFoundError(f"the archive has no image for the requested platform ({asked})")
+        return meant
 
-    def _store(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    def _is_wanted(self, image: Image) -> bool:
+        own = [platform_of(image.document)]
+        return not self._wanted or any(preferences(one, own) for one in self._wanted)
+
+    def _store(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> str:
         source = tar.extractfile(member)
         assert source is not None
-        with self._content.writer() as writer:
+        found = _BLOB.fullmatch(name)
+        expected = f"{found[1]}:{found[2]}" if found is not None else None
+        if expected is not None and not is_digest(expected):
+            expected = None
+        with self._content.writer(expected) as writer:
             while data := source.read(_COPY_BYTES):
                 writer.write(data)
             return writer.commit()
@@ -101,8 +139,9 @@ class _Reader:
         except ValueError as error:
             raise InvalidError(f"the archive has a document that is not JSON: {error}") from None
 
-    def _docker(self) -> list[Loaded]:
-        loaded = []
+    # The docker archive.
+
+    def _docker(self) -> Iterator[Loaded]:
         manifest = self._json(self._digest("manifest.json"))
         if not isinstance(manifest, list):
             raise InvalidError("manifest.json is not a list")
@@ -110,39 +149,10 @@ class _Reader:
             image = parse_image(self._content.read(self._digest(one["Config"]), _JSON_BYTES))
             blobs = tuple(self._digest(name) for name in one.get("Layers") or ())
             names = tuple(tag_name(name) for name in one.get("RepoTags") or ())
-            loaded.append(self._checked(image, blobs, names))
-        return loaded
+            self._check(image, blobs)
+            yield Loaded(image, blobs, names)
 
-    def _layout(self) -> list[Loaded]:
-        loaded = []
-        for descriptor in self._json(self._digest("index.json")).get("manifests", ()):
-            notes = descriptor.get("annotations") or {}
-            name = notes.get(_NAME) or notes.get(_REF) or ""
-            names = (tag_name(name),) if "/" in name or ":" in name else ()
-            loaded += self._manifest(descriptor, names)
-        return loaded
-
-    def _manifest(
-        self, descriptor: dict[str, Any], names: tuple[str, ...], depth: int = 0
-    ) -> list[Loaded]:
-        if depth > 4:
-            raise LimitError("image indexes are nested too deeply")
-        document = self._json(descriptor["digest"])
-        if "manifests" in document:
-            children = [
-                one
-                for one in document["manifests"]
-                if _ATTESTATION not in (one.get("annotations") or {})
-                and self._content.has(one["digest"])
-            ]
-            return [
-                found for one in children[:1] for found in self._manifest(one, names, depth + 1)
-            ]
-        image = parse_image(self._content.read(document["config"]["digest"], _JSON_BYTES))
-        blobs = tuple(layer["digest"] for layer in document.get("layers", ()))
-        return [self._checked(image, blobs, names)]
-
-    def _checked(self, image: Image, blobs: tuple[str, ...], names: tuple[str, ...]) -> Loaded:
+    def _check(self, image: Image, blobs: tuple[str, ...]) -> None:
         if len(blobs) != len(image.diff_ids):
             raise InvalidError(
                 f"invalid manifest, layers length mismatch: expected {len(image.diff_ids)}, "
@@ -150,56 +160,75 @@ class _Reader:
             )
         for blob in blobs:
             self._content.size(blob)
-        return Loaded(image, blobs, names)
 
+    # The OCI layout.
 
-def write_archive(
-    images: Sequence[tuple[Entry, Sequence[str]]], content: ContentStore
-) -> Iterator[bytes]:
-    """Yield the pieces of an archive of these images, each with the names to save; blocks."""
-    manifest, descriptors = [], []
-    documents: dict[str, bytes] = {}
-    blobs: dict[str, None] = {}
-    for entry, names in images:
-        raw, digest = content.read(entry.manifest.digest), entry.manifest.digest
-        documents[f"blobs/sha256/{digest[7:]}"] = raw
-        short = [name.removeprefix("docker.io/").removeprefix("library/") for name in names]
-        blobs |= dict.fromkeys((*entry.blobs, entry.image.id))
-        manifest.append(
-            {
-                "Config": f"blobs/sha256/{entry.image.id[7:]}",
-                "RepoTags": short or None,
-                "Layers": [f"blobs/sha256/{blob[7:]}" for blob in entry.blobs],
-            }
+    def _layout(self) -> list[Loaded]:
+        loaded: list[Loaded] = []
+        for document in self._json(self._digests["index.json"]).get("manifests", ()):
+            descriptor = descriptor_of(document)
+            name = descriptor.annotations.get(_NAME) or descriptor.annotations.get(_REF) or ""
+            names = (tag_name(name),) if "/" in name or ":" in name else ()
+            loaded += self._walk(descriptor, names, "", 0)
+        return loaded
+
+    def _walk(
+        self, descriptor: Descriptor, names: tuple[str, ...], index: str, depth: int
+    ) -> Iterator[Loaded]:
+        if depth > _DEPTH:
+            raise LimitError("image indexes are nested too deeply")
+        raw = self._content.read(descriptor.digest, MANIFEST_BYTES)
+        document = parse_manifest(raw, descriptor.media_type)
+        if isinstance(document, Manifest):
+            if document.is_image:
+                found = self._image(document, descriptor, names, index)
+                if self._is_wanted(found.image):
+                    yield found
+            return
+        for child in self._children(document):
+            for one in self._walk(child, names, index or descriptor.digest, depth + 1):
+                yield one
+                names = ()
+
+    def _children(self, index: Index) -> list[Descriptor]:
+        """Return what is here of an index: the machine's platform first."""
+        here = [
+            one
+            for one in index.manifests
+            if (one.is_image or one.is_index) and self._is_whole(one.digest)
+        ]
+        if self._machine is None:
+            return here
+        best = preferences(self._machine, [one.platform for one in here])[:1]
+        return [here[at] for at in best] + [one for at, one in enumerate(here) if at not in best]
+
+    def _is_whole(self, digest: str) -> bool:
+        if not self._content.has(digest):
+            return False
+        document = parse_manifest(self._content.read(digest, MANIFEST_BYTES))
+        if isinstance(document, Index):
+            return True
+        return all(self._content.has(one.digest) for one in (document.config, *document.layers))
+
+    def _image(
+        self, manifest: Manifest, descriptor: Descriptor, names: tuple[str, ...], index: str
+    ) -> Loaded:
+        raw = self._content.read(manifest.config.digest, _JSON_BYTES)
+        image = parse_image(raw, manifest.config.digest)
+        blobs = tuple(layer.digest for layer in manifest.layers)
+        self._check(image, blobs)
+        plain = Descriptor(
+            manifest.media_type, descriptor.digest, len(manifest.raw), platform_of(image.document)
         )
-        descriptor = {
-            "mediaType": entry.manifest.media_type,
-            "digest": digest,
-            "size": len(raw),
-        }
-        for name in names:
-            notes = {_NAME: name, _REF: name.rpartition(":")[2]}
-            descriptors.append({**descriptor, "annotations": notes})
-        if not names:
-            descriptors.append(descriptor)
-    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": descriptors}
-    documents["index.json"] = json.dumps(index).encode()
-    documents["manifest.json"] = json.dumps(manifest).encode()
-    documents["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
-    yield from _tar(documents, [content.path(blob) for blob in blobs])
+        return Loaded(image, blobs, names, plain, index)
 
 
-def _tar(documents: dict[str, bytes], blobs: Iterable[Path]) -> Iterator[bytes]:
-    for path in blobs:
-        member = tarfile.TarInfo(f"blobs/sha256/{path.name}")
-        member.size, member.mode = path.stat().st_size, 0o644
-        yield member.tobuf()
-        with open(path, "rb") as file:
-            while data := file.read(_COPY_BYTES):
-                yield data
-        yield bytes(-member.size % 512)
-    for name, data in documents.items():
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = len(data), 0o644
-        yield member.tobuf() + data + bytes(-len(data) % 512)
-    yield bytes(io.DEFAULT_BUFFER_SIZE)
+def _joined(layout: Sequence[Loaded], docker: Iterator[Loaded]) -> list[Loaded]:
+    """Return the images of both halves of an archive, each once; of names the layout knows best."""
+    found = {one.image.id: one for one in layout}
+    given = {name for one in layout for name in one.names}
+    for one in docker:
+        known = found.get(one.image.id, replace(one, names=()))
+        more = (name for name in one.names if name not in given)
+        found[one.image.id] = replace(known, names=tuple(dict.fromkeys((*known.names, *more))))
+    return list(found.values())
