@@ -34,6 +34,9 @@ class EngineServer:
 
     place: Path
     flags: Sequence[str] = ()
+    prefix: Sequence[str] = ()
+    """A command that ends by executing the daemon: `env`, `unshare`."""
+
     output: list[bytes] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
@@ -56,6 +59,7 @@ class EngineServer:
         self.output.clear()
         self._process = subprocess.Popen(
             [
+                *self.prefix,
                 sys.executable,
                 "-m",
                 "sampan.cli.main",

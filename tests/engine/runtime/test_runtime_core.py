@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.errors import InvalidError
 from sampan.engine.runtime.core.capability import ALL, DEFAULT, mask, tweak
 from sampan.engine.runtime.core.cgroup import Write, shares_to_weight, writes_v1, writes_v2
 from sampan.engine.runtime.core.mount_options import NODEV, NOSUID, RDONLY, parse_options
@@ -97,8 +97,7 @@ def test_mount_options() -> None:
     assert (found.propagation, found.propagation_recursive) == (1 << 19, True)
     assert parse_options(["ro", "rw"]).clear == RDONLY
     assert parse_options(["rbind", "rro"]).recursive_set == RDONLY
-    with pytest.raises(UnsupportedError):
-        parse_options(["idmap"])
+    assert parse_options(["rbind", "ridmap"]).idmap == "ridmap"
 
 
 RESOURCES = {

@@ -15,12 +15,13 @@ import signal
 import socket
 import struct
 import time
+from dataclasses import replace
 from typing import Any, Final
 
 from sampan.base.errors import NotFoundError, SampanError
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, RootMount, plan
 from sampan.engine.runtime.core.seccomp import compile_filter, filter_flags
-from sampan.engine.runtime.core.spec import Spec, parse_process, parse_spec
+from sampan.engine.runtime.core.spec import Process, Spec, parse_process, parse_spec
 from sampan.engine.runtime.shell import launch, syscalls
 from sampan.engine.runtime.shell.cgroups import Cgroups
 from sampan.engine.runtime.shell.oom import OomWatch
@@ -305,7 +306,7 @@ class _Shim:
         if self._pidfd < 0 or self._record is not None:
             raise NotFoundError("the container is not running")
         exec_id = request["exec_id"]
-        process = parse_process(request["process"])
+        process = self._bounded(parse_process(request["process"]))
         session = Session(
             self._reactor,
             process,
@@ -342,6 +343,17 @@ class _Shim:
             session.close()
             raise
         return session.pid
+
+    def _bounded(self, process: Process) -> Process:
+        """Return a further process with the bounds of the container's first one."""
+        first = self._spec.process
+        assert first is not None
+        return replace(
+            process,
+            rlimits=process.rlimits or first.rlimits,
+            no_new_privileges=process.no_new_privileges or first.no_new_privileges,
+            oom_score_adj=first.oom_score_adj,
+        )
 
     def _exec_finished(self, exec_id: str, code: int) -> None:
         session = self._execs.pop(exec_id, None)

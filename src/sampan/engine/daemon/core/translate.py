@@ -13,6 +13,7 @@ from sampan.base.errors import InvalidError
 from sampan.engine.daemon.core.options import ContainerDefaults
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.security import filter_section, parse_security
+from sampan.engine.daemon.core.subordinate import IdMaps
 from sampan.engine.runtime.core.capability import tweak
 
 __all__ = ["Surroundings", "overlaid", "specification", "volume_mounts"]
@@ -51,6 +52,9 @@ class Surroundings:
     block_devices: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Major and minor number by path, of devices that limits name."""
 
+    id_maps: IdMaps | None = None
+    """The user namespace of containers that do not ask for the host's."""
+
     kernel: tuple[int, int] = (5, 10)
     defaults: ContainerDefaults = field(default_factory=ContainerDefaults)
     seccomp_profile: Mapping[str, Any] | str = ""
@@ -63,14 +67,15 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
     privileged = bool(host["Privileged"])
     capabilities = tweak(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
     security = parse_security(host["SecurityOpt"] or ())
+    mapped = is_mapped(host, around.id_maps)
     quiet, defaults = security.no_new_privileges, around.defaults
     linux: dict[str, Any] = {
-        "namespaces": _namespaces(host, around),
+        **_namespaces(host, around),
         "cgroupsPath": around.cgroup_path,
         "resources": _resources(record, around),
         "maskedPaths": host["MaskedPaths"],
         "readonlyPaths": host["ReadonlyPaths"],
-        "sysctl": _sysctls(host),
+        "sysctl": _sysctls(host, mapped=mapped),
         "devices": _devices(host, around),
     }
     seccomp = filter_section(
@@ -96,7 +101,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "mounts": [
             *_base_mounts(host, around, writable_cgroups=bool(security.writable_cgroups)),
             *_file_mounts(host, around),
-            *_own_mounts(record),
+            *_own_mounts(record, mapped=mapped),
         ],
         "linux": linux,
         "annotations": dict(host["Annotations"] or {}),
@@ -157,7 +162,8 @@ def environment(record: ContainerRecord, tty: bool) -> list[str]:
     return [one for one in base if one.partition("=")[0] not in names] + given
 
 
-def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, str]]:
+def _namespaces(host: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:
+    """Return `namespaces`, and the id maps of a user namespace."""
     found: list[dict[str, str]] = [{"type": "mount"}]
     modes = {"pid": host["PidMode"], "ipc": host["IpcMode"], "uts": host["UTSMode"]}
     for kind, mode in modes.items():
@@ -171,7 +177,9 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str,
         found.append({"type": "network"})
     if host["CgroupnsMode"] == "private":
         found.append({"type": "cgroup"})
-    return found
+    if around.id_maps is None or not is_mapped(host, around.id_maps):
+        return {"namespaces": found}
+    return {"namespaces": [*found, {"type": "user"}], **around.id_maps.sections()}
 
 
 _UNPRIVILEGED_NETWORK: Final = {
@@ -181,10 +189,18 @@ _UNPRIVILEGED_NETWORK: Final = {
 """A network of the container's own has no ports and no pings that only root may use."""
 
 
-def _sysctls(host: Mapping[str, Any]) -> dict[str, str]:
+def _sysctls(host: Mapping[str, Any], *, mapped: bool) -> dict[str, str]:
     mode = host["NetworkMode"]
     own = mode != "host" and not mode.startswith("container:")
-    return {**(_UNPRIVILEGED_NETWORK if own else {}), **(host["Sysctls"] or {})}
+    found = dict(_UNPRIVILEGED_NETWORK) if own else {}
+    if mapped:
+        found.pop("net.ipv4.ping_group_range", None)  # it names groups that are not there
+    return {**found, **(host["Sysctls"] or {})}
+
+
+def is_mapped(host: Mapping[str, Any], id_maps: IdMaps | None) -> bool:
+    """Tell whether a container has a user namespace of its own."""
+    return id_maps is not None and host["UsernsMode"] != "host"
 
 
 def _base_mounts(
@@ -226,15 +242,16 @@ def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> 
 
 
 def _file_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
-    words = ["rbind", "rprivate", *(["ro"] if host["ReadonlyRootfs"] else [])]
+    words = ["bind", "rprivate", *(["ro"] if host["ReadonlyRootfs"] else [])]
+    words += ["idmap"] if is_mapped(host, around.id_maps) else []
     return [
         _mount(destination, "bind", source, words) for destination, source in around.files.items()
     ]
 
 
-def _own_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
+def _own_mounts(record: ContainerRecord, *, mapped: bool) -> list[dict[str, Any]]:
     """Volumes, binds and tmpfs, those nearest to the root first."""
-    mounts = volume_mounts(record)
+    mounts = volume_mounts(record, mapped=mapped)
     for one in record.mounts:
         if one["Type"] == "tmpfs":
             words = ["noexec", "nosuid", "nodev", *one.get("TmpfsOptions", ())]
@@ -246,8 +263,12 @@ def _own_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
     return _by_depth(mounts)
 
 
-def volume_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
-    """Return the mounts that bring files of the host: volumes and binds, outer ones first."""
+def volume_mounts(record: ContainerRecord, *, mapped: bool = False) -> list[dict[str, Any]]:
+    """Return the mounts that bring files of the host: volumes and binds, outer ones first.
+
+    With `mapped`, volumes show their owners through the container's id maps; a directory of the
+    user's keeps its owners, as in Docker.
+    """
     mounts = []
     for one in record.mounts:
         if one["Type"] == "tmpfs":
@@ -259,6 +280,8 @@ def volume_mounts(record: ContainerRecord) -> list[dict[str, Any]]:
         words = ["rbind" if recursive else "bind", one.get("Propagation") or "rprivate"]
         if not one["RW"]:
             words += ["rro", "ro"] if one.get("ReadOnlyRecursive", recursive) else ["ro"]
+        if mapped and one["Type"] == "volume":
+            words = ["bind" if word == "rbind" else word for word in words] + ["idmap"]
         mounts.append(_mount(one["Destination"], "bind", one["Source"], words))
     return _by_depth(mounts)
 

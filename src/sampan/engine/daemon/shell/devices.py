@@ -96,6 +96,7 @@ def _described(path: str, inside: str, access: str) -> list[dict[str, Any]]:
             "uid": status.st_uid,
             "gid": status.st_gid,
             "access": access,
+            "x-source": path,
         }
     ]
 

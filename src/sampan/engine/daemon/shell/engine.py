@@ -8,6 +8,7 @@ import logging
 import platform
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from sampan.engine.daemon.shell.listing import Listing
 from sampan.engine.daemon.shell.machine import look_at_machine, read_profile
 from sampan.engine.daemon.shell.networking import ContainerNetworking
 from sampan.engine.daemon.shell.registry import Registry
+from sampan.engine.daemon.shell.remap import remapped_ids
 from sampan.engine.daemon.shell.removal import Removal
 from sampan.engine.daemon.shell.restoring import Restoring
 from sampan.engine.daemon.shell.sessions import Sessions
@@ -51,6 +53,10 @@ class Engine:
     """Everything that the APIs offer. Lives on one event loop."""
 
     def __init__(self, options: EngineOptions) -> None:
+        self.id_maps = remapped_ids(options.userns_remap)
+        if self.id_maps is not None:
+            uid, gid = self.id_maps.root
+            options = replace(options, data_root=options.data_root / f"{uid}.{gid}")
         self.options = options
         for folder in (options.data_root, options.exec_root):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +66,7 @@ class Engine:
         self.architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(
             platform.machine(), platform.machine()
         )
-        self.machine = look_at_machine()
+        self.machine = look_at_machine(remapped=self.id_maps is not None)
         self.seccomp_profile = read_profile(options.containers.seccomp_profile)
         self.registry = Registry()
         self.events = EventBus()

@@ -15,6 +15,7 @@ from sampan.base.moment import instant
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.signals import signal_number
+from sampan.engine.daemon.core.subordinate import IdMaps
 from sampan.engine.daemon.core.translate import Surroundings, specification
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.devices import block_numbers
@@ -64,6 +65,7 @@ class Host(Protocol):
     zygote: Zygote
     architecture: str
     options: EngineOptions
+    id_maps: IdMaps | None
     seccomp_profile: Mapping[str, Any] | str
 
     @property
@@ -192,6 +194,7 @@ class Lifecycle:
             shared=engine.shared_namespaces(record),
             host_devices=engine.devices_of(record),
             block_devices=block_numbers(record.host_config),
+            id_maps=engine.id_maps,
             kernel=kernel_version(),
             defaults=engine.options.containers,
             seccomp_profile=engine.seccomp_profile,

@@ -163,11 +163,6 @@ def _check_sections(fields: Fields) -> None:
     for name in ("solaris", "windows", "vm", "zos", "freebsd"):
         if fields.has(name):
             raise UnsupportedError(f"$.{name}: this runtime makes Linux containers")
-    for at, mount in enumerate(fields.raw("mounts") or ()):
-        if mount.get("uidMappings") or mount.get("gidMappings"):
-            raise UnsupportedError(
-                f"$.mounts[{at}].uidMappings: id-mapped mounts are not supported yet"
-            )
     _check_resources(linux.object("resources"))
 
 

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sampan.base.errors import UnsupportedError
-
 __all__ = ["WORDS", "MountOptions", "parse_options"]
 
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
@@ -83,6 +81,9 @@ class MountOptions:
     propagation: int = 0
     propagation_recursive: bool = False
     copy_up: bool = False
+    idmap: str = ""
+    """`idmap`, or `ridmap` with the mounts below: owners are shown through id maps."""
+
     namespace: str = ""
     """Of a bind: the mount namespace, a path, in which the source is looked up."""
 
@@ -96,13 +97,10 @@ class MountOptions:
 
 
 def parse_options(words: Iterable[str]) -> MountOptions:
-    """Return what the words mean; those unknown are data for the file system.
-
-    Raises UnsupportedError for id-mapped mounts.
-    """
+    """Return what the words mean; those unknown are data for the file system."""
     set_ = clear = recursive_set = recursive_clear = propagation = 0
     bind = recursive = remount = copy_up = propagation_recursive = False
-    namespace = ""
+    namespace = idmap = ""
     superblock: list[str] = []
     data: list[str] = []
     for word in words:
@@ -132,7 +130,7 @@ def parse_options(words: Iterable[str]) -> MountOptions:
         elif word.startswith("x-namespace="):
             namespace = word.partition("=")[2]
         elif word in ("idmap", "ridmap"):
-            raise UnsupportedError("id-mapped mounts are not supported yet")
+            idmap = word
         elif word in _SUPERBLOCK:
             superblock.append(word)
         elif word and word not in _IGNORED:
@@ -148,6 +146,7 @@ def parse_options(words: Iterable[str]) -> MountOptions:
         propagation=propagation,
         propagation_recursive=propagation_recursive,
         copy_up=copy_up,
+        idmap=idmap,
         namespace=namespace,
         superblock=tuple(superblock),
         data=tuple(data),

@@ -101,6 +101,13 @@ class AttachMount:
     type: str
     source: str
     options: MountOptions
+    uid_maps: tuple[IdMap, ...] = ()
+    gid_maps: tuple[IdMap, ...] = ()
+
+    @property
+    def is_bind(self) -> bool:
+        """Tell whether it shows files that are mounted elsewhere already."""
+        return (self.options.bind or self.type == "bind") and not self.options.remount
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +266,9 @@ def _attach(mount: Mount, private_cgroups: bool) -> AttachMount | ViewCgroups:
     options = parse_options(mount.options)
     if mount.type in ("cgroup", "cgroup2"):
         return ViewCgroups(mount.destination, options, private_cgroups)
-    return AttachMount(mount.destination, mount.type, mount.source, options)
+    return AttachMount(
+        mount.destination, mount.type, mount.source, options, mount.uid_maps, mount.gid_maps
+    )
 
 
 def _binds_dev(spec: Spec) -> bool:

@@ -88,6 +88,15 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class IdMap:
+    """A range of ids of a user namespace."""
+
+    container: int
+    host: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
     """One mount below the root."""
 
@@ -95,6 +104,8 @@ class Mount:
     type: str = ""
     source: str = ""
     options: tuple[str, ...] = ()
+    uid_maps: tuple[IdMap, ...] = ()
+    gid_maps: tuple[IdMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +114,6 @@ class Namespace:
 
     type: str
     path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class IdMap:
-    """A range of ids of a user namespace."""
-
-    container: int
-    host: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Device:
     mode: int = 0o666
     uid: int = 0
     gid: int = 0
+    source: str = ""
+    """The host's own node of it, when that is not at `path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +270,8 @@ def _mount(fields: Fields) -> Mount:
         fields.text("type"),
         fields.text("source"),
         fields.texts("options"),
+        fields.each("uidMappings", _id_map),
+        fields.each("gidMappings", _id_map),
     )
 
 
@@ -301,6 +307,7 @@ def _device(fields: Fields) -> Device:
         fields.integer("fileMode", 0o666) & 0o7777,
         fields.integer("uid"),
         fields.integer("gid"),
+        fields.text("x-source"),
     )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "apply_identity",
     "apply_limits",
     "drop_capabilities",
+    "held_capabilities",
     "lookup_user",
 ]
 
@@ -62,15 +63,15 @@ def _text(root_fd: int, path: str) -> str:
         return file.read(_FILE_LIMIT_BYTES).decode(errors="replace")
 
 
-def apply_limits(rlimits: Sequence[Rlimit]) -> None:
-    """Set the resource limits."""
+def apply_limits(rlimits: Sequence[Rlimit], pid: int = 0) -> None:
+    """Set the resource limits of a process, 0 for this one."""
     for limit in rlimits:
         number = getattr(resource, limit.kind, None)
         if number is None:
             raise InvalidError(f"wrong rlimit value: {limit.kind}")
         pair = tuple(value if 0 <= value < 1 << 63 else -1 for value in (limit.soft, limit.hard))
         try:
-            resource.setrlimit(number, (pair[0], pair[1]))
+            resource.prlimit(pid, number, (pair[0], pair[1]))
         except (ValueError, OSError) as error:
             code = getattr(error, "errno", None) or 22
             raise OSError(code, f"setrlimit {limit.kind}: {error}") from error
@@ -115,12 +116,12 @@ def drop_capabilities(
     full = os.getresuid()[1] == 0 or masks is None
     if masks is not None and not full:
         # After a change of user only the permitted set is left; the filter needs it effective.
-        everything = _permitted()
+        everything = held_capabilities()
         syscalls.capability_sets(everything, everything, 0)
     if seccomp is not None:
         syscalls.seccomp_install(seccomp, seccomp_flags)
     if masks is not None:
-        permitted = masks.permitted & _permitted()
+        permitted = masks.permitted & held_capabilities()
         syscalls.capability_sets(
             masks.effective & permitted, permitted, masks.inheritable & _all_known()
         )
@@ -129,7 +130,8 @@ def drop_capabilities(
                 syscalls.prctl(_PR_CAP_AMBIENT, 2, number)
 
 
-def _permitted() -> int:
+def held_capabilities() -> int:
+    """Return the capabilities that this thread is permitted, as a mask."""
     with open("/proc/thread-self/status", "rb") as status:
         for line in status:
             if line.startswith(b"CapPrm:"):

@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Sequence
 
 from sampan.base.errors import UnsupportedError
+from sampan.engine.runtime.core.plan import CLONE_FLAGS
 from sampan.engine.runtime.core.spec import IdMap
+from sampan.engine.runtime.shell import syscalls
 
-__all__ = ["in_user_namespace", "write"]
+__all__ = ["in_user_namespace", "namespace", "write"]
 
 _ALL_IDS = 4294967295
 
@@ -35,6 +37,23 @@ def write(pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> Non
         return
     _helper("newuidmap", pid, uid_maps)
     _helper("newgidmap", pid, gid_maps)
+
+
+def namespace(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> int:
+    """Return the descriptor of a user namespace with these maps, for a mount."""
+    receive, send = os.pipe()
+    pid, pidfd = syscalls.clone3(CLONE_FLAGS["user"])
+    if pid == 0:
+        os.close(send)
+        os.read(receive, 1)  # until the parent has gone on, or away
+        os._exit(0)
+    try:
+        write(pid, uid_maps, gid_maps)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        for fd in (send, receive, pidfd):
+            os.close(fd)
+        os.waitpid(pid, 0)
 
 
 def _only_self(maps: Sequence[IdMap], own: int) -> bool:

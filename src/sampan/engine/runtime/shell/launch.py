@@ -16,15 +16,17 @@ import signal
 import socket
 import struct
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from sampan.base.errors import InvalidError, SampanError
 from sampan.engine.runtime.core import capability
-from sampan.engine.runtime.core.plan import CLONE_FLAGS, Plan
+from sampan.engine.runtime.core.plan import CLONE_FLAGS, Join, Plan, Sysctl
 from sampan.engine.runtime.core.spec import Process
 from sampan.engine.runtime.shell import executable, identity, idmap, inside, syscalls
+from sampan.engine.runtime.shell.handover import mounts_for_child, needs_handover
 from sampan.engine.runtime.shell.rootfs import RootBuilder
 
 __all__ = ["Gate", "LaunchError", "Launched", "Placement", "Stdio", "create", "join", "pass_gate"]
@@ -39,6 +41,7 @@ the connection."""
 
 _READY, _GO, _PREPARED, _FAILED, _HOOKS = b"R", b"G", b"P", b"E", b"H"
 _MESSAGE_BYTES: Final = 64 * 1024
+_MOST_FDS: Final = 250
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -148,21 +151,20 @@ def create(
     child.waits_before_pivot, child.new_keyring = outside is not None, new_keyring
     _check_maps(plan)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    restore = _enter_pid_namespace(plan)
-    try:
+    user = bool(plan.clone_flags & CLONE_FLAGS["user"])
+    given: dict[int, int] = {}
+    with _inside(plan.joins if user else [one for one in plan.joins if one.type == "pid"]):
         pid, pidfd = syscalls.clone3(plan.clone_flags, cgroup_fd=placement.cgroup_fd)
         if pid == 0:
             ours.close()
             child.run(theirs)
-    finally:
-        if restore >= 0:
-            syscalls.setns(restore, CLONE_FLAGS["pid"])
-            os.close(restore)
+        if user:
+            given = _prepare_mapped(plan, process, pid, pidfd)
     theirs.close()
     try:
-        if plan.clone_flags & CLONE_FLAGS["user"]:
-            idmap.write(pid, plan.uid_maps, plan.gid_maps)
-        ours.send(_PREPARED)
+        if not user and needs_handover(plan):
+            given = mounts_for_child(plan, pid)
+        _hand_over(ours, given)
         if outside is not None:
             _await_word(ours, _HOOKS)
             outside(pid)
@@ -221,21 +223,62 @@ def _check_maps(plan: Plan) -> None:
         raise InvalidError("user namespaces enabled, but no uid and gid mappings found")
 
 
-def _enter_pid_namespace(plan: Plan) -> int:
-    """Join another PID namespace for the children to come; return how to get back, or -1."""
-    path = next((one.path for one in plan.joins if one.type == "pid"), None)
-    if path is None:
-        return -1
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+@contextmanager
+def _inside(joins: Sequence[Join]) -> Iterator[None]:
+    """Be in other namespaces, so that a child is born there: of a PID namespace there is no other
+    way, and a child in a user namespace of its own has no right to enter.
+    """
+    back: list[tuple[int, int]] = []
     try:
-        syscalls.setns(fd, CLONE_FLAGS["pid"])
-    except OSError:
-        os.close(own)
-        raise
+        for one in joins:
+            name = {"network": "net", "mount": "mnt"}.get(one.type, one.type)
+            own = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            back.append((own, CLONE_FLAGS[one.type]))
+            fd = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                syscalls.setns(fd, CLONE_FLAGS[one.type])
+            finally:
+                os.close(fd)
+        yield
     finally:
-        os.close(fd)
-    return own
+        for own, flag in back:
+            syscalls.setns(own, flag)
+            os.close(own)
+
+
+def _prepare_mapped(plan: Plan, process: Process, pid: int, pidfd: int) -> dict[int, int]:
+    """Do for a child in a user namespace what it cannot do itself; returns mounts to hand over."""
+    try:
+        idmap.write(pid, plan.uid_maps, plan.gid_maps)
+        if process.oom_score_adj is not None:
+            _write(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
+        identity.apply_limits(process.rlimits, pid)
+        if any(one.type == "network" for one in plan.joins):
+            _write_network_settings(plan)
+        return mounts_for_child(plan, pid)
+    except BaseException:
+        _end(pid, pidfd)
+        os.close(pidfd)
+        raise
+
+
+def _write_network_settings(plan: Plan) -> None:
+    """Write the settings of a network that belongs to the host's user namespace; we are in it."""
+    for step in plan.after_pivot:
+        if isinstance(step, Sysctl):
+            for key, value in step.settings:
+                if key.startswith("net."):
+                    _write("/proc/sys/" + key.replace(".", "/"), value)
+
+
+def _hand_over(channel: socket.socket, given: Mapping[int, int]) -> None:
+    """Tell the child to begin, with its mounts and the numbers of the steps that they are for."""
+    numbers = ",".join(map(str, given))
+    try:
+        socket.send_fds(channel, [_PREPARED + numbers.encode()], list(given.values()))
+    finally:
+        for fd in given.values():
+            os.close(fd)
 
 
 def _await_word(channel: socket.socket, word: bytes) -> int:
@@ -290,6 +333,7 @@ class _Child:
         self.gate: Gate | None = None
         self.waits_before_pivot = False
         self.new_keyring = True
+        self._given: dict[int, int] = {}
         self._host_mounts = os.stat("/proc/self/ns/mnt").st_ino
         self._step = "prepare"
         self._home = ""
@@ -301,7 +345,7 @@ class _Child:
         self._channel = channel
         try:
             syscalls.prctl(_PR_SET_DUMPABLE, 0)
-            self._wait_for(_PREPARED)
+            self._take_over()
             self._run()
         except BaseException as error:
             self._report(error)
@@ -314,12 +358,16 @@ class _Child:
             self._step = "enter the cgroups"
             self._placement.enter()
         os.setsid()
-        if process.oom_score_adj is not None:
+        mapped = bool(plan.clone_flags & CLONE_FLAGS["user"])
+        if process.oom_score_adj is not None and not mapped:
             self._step = "oom_score_adj"
             _write("/proc/self/oom_score_adj", str(process.oom_score_adj))
         if self.join_pidfd >= 0:
             self._step = "enter the container's namespaces"
             syscalls.setns(self.join_pidfd, self.join_flags)
+            if self.join_flags & CLONE_FLAGS["user"]:
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
             root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
             root_fd = self._build(plan)
@@ -327,7 +375,8 @@ class _Child:
         self._step = "process"
         if self.new_keyring:
             syscalls.keyctl_join_session()
-        identity.apply_limits(process.rlimits)
+        if not mapped:
+            identity.apply_limits(process.rlimits)
         who = identity.lookup_user(root_fd, process.user)
         self._home = who.home
         self._own_stdio(who.uid)
@@ -351,12 +400,12 @@ class _Child:
     def _build(self, plan: Plan) -> int:
         """Enter the namespaces and make the root; return a descriptor of it."""
         self._step = "namespaces"
+        user = bool(plan.clone_flags & CLONE_FLAGS["user"])
         for one in plan.joins:
-            if one.type != "pid":
+            if one.type != "pid" and not user:
                 fd = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
                 syscalls.setns(fd, CLONE_FLAGS[one.type])
                 os.close(fd)
-        user = bool(plan.clone_flags & CLONE_FLAGS["user"])
         if user:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
@@ -364,7 +413,7 @@ class _Child:
             syscalls.unshare(plan.late_clone_flags)
         if plan.clone_flags & CLONE_FLAGS["network"]:
             _raise_loopback()
-        builder = RootBuilder(plan, self._host_mounts, in_user_namespace=user)
+        builder = RootBuilder(plan, self._host_mounts, self._given, in_user_namespace=user)
         try:
             builder.build(self._placement.views or {})
             if self.waits_before_pivot:
@@ -485,6 +534,14 @@ class _Child:
             os.close(console)
         else:
             self._channel.send(_READY)
+
+    def _take_over(self) -> None:
+        """Wait until the parent has prepared everything, and take what it hands over."""
+        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, _MOST_FDS)
+        if message[:1] != _PREPARED:
+            os._exit(1)  # the parent is gone or wants no more of this child
+        numbers = message[1:].decode().split(",") if len(message) > 1 else []
+        self._given = dict(zip(map(int, numbers), fds, strict=True))
 
     def _wait_for(self, word: bytes) -> None:
         if self._channel.recv(16) != word:

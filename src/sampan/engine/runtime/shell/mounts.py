@@ -119,8 +119,8 @@ def mount_root(mount: RootMount, options: MountOptions, path: str) -> None:
         os.close(fd)
 
 
-def attach(step: AttachMount, root_fd: int) -> None:
-    """Attach one mount of the specification below the root."""
+def attach(step: AttachMount, root_fd: int, given: int = -1) -> None:
+    """Attach one mount of the specification below the root; `given` is one made already."""
     options = step.options
     if options.remount:
         target = inside.open_path(root_fd, step.destination)
@@ -129,7 +129,10 @@ def attach(step: AttachMount, root_fd: int) -> None:
         finally:
             os.close(target)
         return
-    if options.bind or step.type == "bind":
+    if given >= 0:
+        fd = given
+        directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+    elif step.is_bind:
         fd = tree(step.source, options)
         directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     else:
@@ -142,7 +145,8 @@ def attach(step: AttachMount, root_fd: int) -> None:
             _keep_proc(step, target, fd)
             if options.copy_up and step.type == "tmpfs":
                 _copy_up(root_fd, step.destination, fd)
-            settle(fd, options, bind=options.bind)
+            if given < 0 or not step.is_bind:
+                settle(fd, options, bind=options.bind)
             syscalls.move_mount(fd, target, "")
         finally:
             os.close(target)

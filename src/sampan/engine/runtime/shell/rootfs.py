@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sampan.base.errors import InvalidError, invariant
@@ -38,8 +38,17 @@ _ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
 class RootBuilder:
     """Carries out a plan's steps. `step` names the one that is under way, for errors."""
 
-    def __init__(self, plan: Plan, host_mount_namespace: int, *, in_user_namespace: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        host_mount_namespace: int,
+        given: Mapping[int, int],
+        *,
+        in_user_namespace: bool,
+    ) -> None:
+        """`given` are mounts that the parent has made, by the number of the step before pivot."""
         self._plan = plan
+        self._given = given
         self._host_mount_namespace = host_mount_namespace
         self._in_user_namespace = in_user_namespace
         self._root_fd = -1
@@ -51,8 +60,8 @@ class RootBuilder:
         own = os.stat("/proc/self/ns/mnt").st_ino
         invariant(own != self._host_mount_namespace, "the child is in the host's mount namespace")
         self._cgroup_paths = cgroup_paths
-        for step in self._plan.before_pivot:
-            self._carry_out(step)
+        for number, step in enumerate(self._plan.before_pivot):
+            self._carry_out(step, self._given.get(number, -1))
         # Only for a root without a null device of its own; read-only, so that its mode stays.
         self._null_fd = syscalls.open_tree("/dev/null", recursive=False)
         syscalls.mount_setattr(self._null_fd, set_=RDONLY)
@@ -78,18 +87,22 @@ class RootBuilder:
         """The root, a descriptor for paths below it."""
         return self._root_fd
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: Step, given: int = -1) -> None:
         self.step = _words(step)
         match step:
             case Propagate(flags):
                 syscalls.mount(None, "/", None, flags)
+            case MountRoot() if given >= 0:
+                # Its place on the host cannot be reached from here; the root itself always can.
+                syscalls.move_mount(given, _AT_FDCWD, "/")
+                self._root_fd = given
             case MountRoot(mount, options):
                 mounts.mount_root(mount, options, self._plan.root_path)
                 self._open_root()
             case BindRoot():
                 self._bind_root()
             case AttachMount():
-                mounts.attach(step, self._root_fd)
+                mounts.attach(step, self._root_fd, given)
             case ViewCgroups():
                 self._view_cgroups(step)
             case MakeDevices(devices, links):
@@ -100,7 +113,10 @@ class RootBuilder:
                 if domainname:
                     syscalls.setdomainname(domainname)
             case Sysctl(settings):
+                joined = any(one.type == "network" for one in self._plan.joins)
                 for key, value in settings:
+                    if self._in_user_namespace and joined and key.startswith("net."):
+                        continue  # the parent has the right to, and has done so
                     self._write("/proc/sys/" + key.replace(".", "/"), value)
             case ReadOnlyPath(path):
                 self._make_read_only(path)
@@ -185,7 +201,8 @@ class RootBuilder:
 
     def _bind_device(self, device: Device) -> None:
         options = parse_options(["bind"])
-        mounts.attach(AttachMount(device.path, "bind", device.path, options), self._root_fd)
+        source = device.source or device.path
+        mounts.attach(AttachMount(device.path, "bind", source, options), self._root_fd)
 
     def _write(self, path: str, value: str) -> None:
         fd = inside.open_path(self._root_fd, path, os.O_WRONLY)

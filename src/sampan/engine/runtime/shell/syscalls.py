@@ -40,6 +40,7 @@ __all__ = [
     "prctl",
     "sched_setattr",
     "seccomp_install",
+    "set_filesystem_ids",
     "setdomainname",
     "sethostname",
     "setns",
@@ -342,6 +343,12 @@ def seccomp_install(program: bytes, flags: int = 0) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
     _call("seccomp", _NR_SECCOMP, ctypes.c_uint(1), ctypes.c_uint(flags), header)
+
+
+def set_filesystem_ids(uid: int, gid: int) -> None:
+    """Act on files as this user; the capabilities about files go with a change from root."""
+    _libc.setfsgid(ctypes.c_uint(gid))
+    _libc.setfsuid(ctypes.c_uint(uid))
 
 
 def sethostname(name: str) -> None:

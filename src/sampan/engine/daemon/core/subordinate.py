@@ -1,0 +1,55 @@
+"""Ids of user namespaces: ranges of /etc/subuid and /etc/subgid, and the maps they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["IdMaps", "id_maps", "ranges_of"]
+
+Range = tuple[int, int]
+"""First id on the host, and how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdMaps:
+    """Which ids of the host the ids of a container are; containers count from 0 without gaps."""
+
+    uids: tuple[Range, ...]
+    gids: tuple[Range, ...]
+
+    @property
+    def root(self) -> Range:
+        """The host's uid and gid that are root in a container."""
+        return self.uids[0][0], self.gids[0][0]
+
+    def sections(self) -> dict[str, list[dict[str, int]]]:
+        """Return `uidMappings` and `gidMappings` of the OCI specification."""
+        return {"uidMappings": _section(self.uids), "gidMappings": _section(self.gids)}
+
+
+def _section(ranges: Sequence[Range]) -> list[dict[str, int]]:
+    found, first = [], 0
+    for start, count in ranges:
+        found.append({"containerID": first, "hostID": start, "size": count})
+        first += count
+    return found
+
+
+def ranges_of(text: str, owners: Sequence[str]) -> tuple[Range, ...]:
+    """Return the ranges that a file of lines `owner:first:count` gives to any of the owners.
+
+    Lines that cannot be read are passed over, as the system's own tools do.
+    """
+    found = []
+    for line in text.splitlines():
+        owner, _, rest = line.strip().partition(":")
+        first, _, count = rest.partition(":")
+        if owner in owners and first.isdigit() and count.isdigit() and int(count) > 0:
+            found.append((int(first), int(count)))
+    return tuple(sorted(found))
+
+
+def id_maps(uids: Sequence[Range], gids: Sequence[Range]) -> IdMaps | None:
+    """Return the maps of two lists of ranges, None when one of them is empty."""
+    return IdMaps(tuple(uids), tuple(gids)) if uids and gids else None
