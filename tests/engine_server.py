@@ -30,13 +30,18 @@ def busybox_archive() -> bytes:
 
 @dataclass(slots=True)
 class EngineServer:
-    """One daemon with everything below `place`; may be started again after it has ended."""
+    """One daemon with everything below `place`; may be started again after it has ended.
+
+    Without `netns` it shares the machine's network and makes no bridge in it; with it, a path, it
+    lives in a network namespace of the test's.
+    """
 
     place: Path
     flags: Sequence[str] = ()
     prefix: Sequence[str] = ()
     """A command that ends by executing the daemon: `env`, `unshare`."""
 
+    netns: Path | None = None
     output: list[bytes] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
@@ -57,9 +62,11 @@ class EngineServer:
         # Of each start its own: the reader of an earlier one ends when its last shim does.
         self._ready = ready = threading.Event()
         self.output.clear()
+        inside = [str(require("nsenter")), f"--net={self.netns}"] if self.netns else []
         self._process = subprocess.Popen(
             [
                 *self.prefix,
+                *inside,
                 sys.executable,
                 "-m",
                 "sampan.cli.main",
@@ -67,6 +74,7 @@ class EngineServer:
                 f"--host={self.url}",
                 f"--data-root={self.place / 'data'}",
                 f"--exec-root={self.place / 'exec'}",
+                *([] if self.netns else ["--bridge=none"]),
                 *self.flags,
             ],
             stdin=subprocess.DEVNULL,

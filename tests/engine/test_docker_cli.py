@@ -309,10 +309,10 @@ def test_stats_and_usage(engine: EngineServer) -> None:
     assert "Images" in engine.out("system", "df")
 
 
-def test_what_swarm_and_bridges_answer(engine: EngineServer) -> None:
+def test_what_swarm_and_a_missing_bridge_answer(engine: EngineServer) -> None:
     assert b"not a swarm manager" in engine.docker("service", "ls", check=False).stderr
     bridge = engine.docker("run", "--rm", "busybox", "true", check=False)
-    assert b"bridge networks are not supported yet" in bridge.stderr
+    assert b"network bridge not found" in bridge.stderr
     assert engine.out("network", "ls", "--format", "{{.Name}}").split() == ["host", "none"]
 
 

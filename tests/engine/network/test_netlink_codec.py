@@ -83,7 +83,8 @@ def test_published_ports_become_elements() -> None:
         PortMapping("udp", 53, "127.0.0.1", 5353),
         PortMapping("tcp", 80, "::", 8080),
     ]
-    (any_, one) = ruleset.port_changes(ports, ["172.17.0.2"])
+    (itself, any_, one, *_) = ruleset.port_changes(ports, ["172.17.0.2"])
+    assert itself[1].items == [(bytes.fromhex("ac110002 ac110002"), b"")]
     assert any_[0] == one[0] == nftables.IPV4
     assert any_[1] == nftables.Elements(
         "port", [(bytes.fromhex("06000000 1f900000"), bytes.fromhex("ac110002 00500000"))]
@@ -98,10 +99,14 @@ def test_what_a_network_adds_to_the_rules() -> None:
 
     plain = NetworkRecord("a" * 64, "n", "bridge", "")
     quiet = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
-    assert sets(plain) == ["bridges", "within", "masquerade"]
-    assert sets(NetworkRecord("a" * 64, "n", "bridge", "", options=quiet)) == ["bridges", "within"]
+    assert sets(plain) == ["bridges", "within", "open", "masquerade"]
+    assert sets(NetworkRecord("a" * 64, "n", "bridge", "", options=quiet)) == [
+        "bridges",
+        "within",
+        "open",
+    ]
     internal = NetworkRecord("a" * 64, "n", "bridge", "", internal=True)
-    assert sets(internal) == ["bridges", "within", "internal"]
+    assert sets(internal) == ["bridges", "within", "internal", "open"]
 
 
 def test_a_batch_asks_for_one_acknowledgement() -> None:

@@ -9,6 +9,7 @@ from sampan.engine.api.execs import ExecRoutes
 from sampan.engine.api.image_archives import ImageArchiveRoutes
 from sampan.engine.api.image_transfer import ImageTransferRoutes
 from sampan.engine.api.images import ImageRoutes
+from sampan.engine.api.networks import NetworkRoutes
 from sampan.engine.api.routing import Route, Router
 from sampan.engine.api.streams import StreamRoutes
 from sampan.engine.api.system import HEADERS, SystemRoutes
@@ -33,7 +34,8 @@ def api_routes(engine: Engine) -> tuple[Route, ...]:
         *ImageRoutes(engine).routes(),
     )
     system = (*SystemRoutes(engine).routes(), *VolumeRoutes(engine).routes(), *absent_routes())
-    return (*containers, *system, *images)
+    networks = NetworkRoutes(engine).routes()
+    return (*containers, *networks, *system, *images)
 
 
 def api_router(engine: Engine) -> Router:

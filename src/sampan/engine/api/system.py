@@ -1,13 +1,12 @@
-"""`/_ping`, `/version`, `/info`, `/events`, `/system/df` and the networks that are always there."""
+"""`/_ping`, `/version`, `/info`, `/events` and `/system/df`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
 
 from sampan import __version__
-from sampan.base.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
 from sampan.base.moment import instant
 from sampan.engine.api.information import information, version_document
 from sampan.engine.api.routing import (
@@ -16,11 +15,9 @@ from sampan.engine.api.routing import (
     Route,
     json_response,
 )
-from sampan.engine.daemon.core.bodies import NETWORK_CREATE
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_moment
 from sampan.engine.daemon.shell.engine import Engine
-from sampan.engine.daemon.shell.lifecycle import now_text
 from sampan.images.core.reference import parse_reference
 from sampan.loop.rest import Response
 
@@ -34,15 +31,12 @@ HEADERS: Final = (
 )
 """What every answer says."""
 
-_PREDEFINED: Final = ("none", "host")
-
 
 class SystemRoutes:
     """The handlers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._since = now_text()
 
     def routes(self) -> Sequence[Route]:
         """Return the endpoints."""
@@ -53,13 +47,6 @@ class SystemRoutes:
             Route("GET", "/info", self._info),
             Route("GET", "/events", self._events),
             Route("GET", "/system/df", self._usage),
-            Route("GET", "/networks", self._networks),
-            Route("POST", "/networks/create", self._network_refuse),
-            Route("POST", "/networks/prune", self._network_prune),
-            Route("GET", "/networks/{id}", self._network),
-            Route("DELETE", "/networks/{id}", self._network_remove),
-            Route("POST", "/networks/{id}/connect", self._network_refuse),
-            Route("POST", "/networks/{id}/disconnect", self._network_refuse),
         )
 
     async def _ping(self, call: Call) -> Response:
@@ -128,78 +115,3 @@ class SystemRoutes:
                 "BuildCache": [],
             }
         )
-
-    def _predefined(self, name: str) -> dict[str, Any]:
-        members = {
-            one.id: {
-                "Name": one.record.name,
-                "EndpointID": "",
-                "MacAddress": "",
-                "IPv4Address": "",
-                "IPv6Address": "",
-            }
-            for one in self._engine.registry
-            if one.record.state.running and one.record.host_config["NetworkMode"] == name
-        }
-        return {
-            "Name": name,
-            "Id": (name.encode().hex() * 16)[:64],
-            "Created": self._since,
-            "Scope": "local",
-            "Driver": "null" if name == "none" else name,
-            "EnableIPv4": True,
-            "EnableIPv6": False,
-            "IPAM": {"Driver": "default", "Options": None, "Config": None},
-            "Internal": False,
-            "Attachable": False,
-            "Ingress": False,
-            "ConfigFrom": {"Network": ""},
-            "ConfigOnly": False,
-            "Containers": members,
-            "Options": {},
-            "Labels": {},
-        }
-
-    async def _networks(self, call: Call) -> Response:
-        filters = parse_filters(call.text("filters"))
-        filters.check(("dangling", "driver", "id", "label", "name", "scope", "type"))
-        found = [self._predefined(name) for name in _PREDEFINED]
-        return json_response([one for one in found if _network_meant(one, filters)])
-
-    def _find_network(self, text: str) -> dict[str, Any]:
-        for name in _PREDEFINED:
-            network = self._predefined(name)
-            if text == name or network["Id"].startswith(text):
-                return network
-        raise NotFoundError(f"network {text} not found")
-
-    async def _network(self, call: Call) -> Response:
-        return json_response(self._find_network(call.values["id"]))
-
-    async def _network_remove(self, call: Call) -> Response:
-        network = self._find_network(call.values["id"])
-        raise ConflictError(f"{network['Name']} is a pre-defined network and cannot be removed")
-
-    async def _network_refuse(self, call: Call) -> Response:
-        body = await call.body(NETWORK_CREATE)
-        if call.request.path.endswith("/create") and not body.get("Name"):
-            raise InvalidError("network name cannot be empty")
-        raise UnsupportedError("bridge networks are not supported yet: use none or host")
-
-    async def _network_prune(self, _: Call) -> Response:
-        return json_response({"NetworksDeleted": None})
-
-
-def _network_meant(network: Mapping[str, Any], filters: Filters) -> bool:
-    dangling = filters.flag("dangling")
-    if dangling is not None and dangling == bool(network["Containers"]):
-        return False
-    kinds = filters.values("type")
-    return (
-        filters.exact("driver", network["Driver"])
-        and filters.prefix("id", network["Id"])
-        and filters.matches("name", network["Name"])
-        and filters.exact("scope", network["Scope"])
-        and filters.labels(network["Labels"])
-        and (not kinds or "builtin" in kinds)
-    )

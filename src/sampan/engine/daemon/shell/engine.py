@@ -222,6 +222,7 @@ class Engine:
         self.registry.release(old)
         container.record.name = bare
         container.save()
+        self.networking.renamed(container)
         self.publish(container, "rename", {"oldName": f"/{old}"})
 
 

@@ -32,6 +32,10 @@ class Networking(Protocol):
         """Find a running container's network again."""
         ...
 
+    async def settle(self) -> None:
+        """Take down what belongs to no running container; called when all are known."""
+        ...
+
 
 class Host(Protocol):
     """What finding again needs of the engine."""
@@ -76,6 +80,7 @@ class Restoring:
             if key not in known:
                 await asyncio.to_thread(self._engine.images.snapshots.remove, key)
         await self._remove_strays(known)
+        await self._engine.networking.settle()
 
     async def _restore_one(self, container: Container) -> None:
         state = container.record.state

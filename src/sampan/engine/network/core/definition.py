@@ -33,13 +33,18 @@ class NetworkOptions:
 
     bridge: str = "sampan0"
     bip: str = ""
+    bip6: str = ""
     fixed_cidr: str = ""
+    fixed_cidr6: str = ""
     default_gateway: str = ""
+    default_gateway6: str = ""
+    ipv6: bool = False
     mtu: int = 1500
     icc: bool = True
     ip_forward: bool = True
     ip_masq: bool = True
     rules: bool = True
+    rules6: bool = True
     userland_proxy: bool = True
     host_ip: str = "0.0.0.0"
     dns: Sequence[str] = ()

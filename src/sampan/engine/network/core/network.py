@@ -43,7 +43,7 @@ class Network:
             return ""
         for one in self.record.ipam:
             if one.network.version == version:
-                return one.auxiliary.get("DefaultGatewayIPv4") or one.gateway
+                return one.auxiliary.get(f"DefaultGatewayIPv{version}") or one.gateway
         return ""
 
     def wants(self, version: int) -> bool:

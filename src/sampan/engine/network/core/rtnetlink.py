@@ -39,13 +39,13 @@ __all__ = [
     "add_veth",
     "delete_link",
     "find_link",
-    "isolate_port",
     "list_links",
     "list_routes",
     "parse_link",
     "parse_route",
     "remove_address",
     "set_link",
+    "set_port",
 ]
 
 Address = IPv4Address | IPv6Address
@@ -60,7 +60,7 @@ _LINKINFO, _IFALIAS, _NET_NS_FD = 18, 20, 28
 _INFO_KIND, _INFO_DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
 _PEER: Final = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE = 1, 5
-_PORT_ISOLATED: Final = 33
+_PORT_HAIRPIN, _PORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _NO_DAD: Final = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
@@ -124,9 +124,12 @@ def add_veth(
     return Message(_NEWLINK, ACK | CREATE | EXCLUSIVE, payload)
 
 
-def isolate_port(name: str) -> Message:
-    """Keep a port of a bridge from exchanging frames with other isolated ports."""
-    data = nested(_SLAVE_DATA, u8(_PORT_ISOLATED, 1))
+def set_port(name: str, *, isolated: bool, hairpin: bool) -> Message:
+    """Set up a port of a bridge: one that exchanges no frames with other isolated ports, one that
+    gets frames back that it has sent itself.
+    """
+    settings = u8(_PORT_ISOLATED, int(isolated)) + u8(_PORT_HAIRPIN, int(hairpin))
+    data = nested(_SLAVE_DATA, settings)
     payload = _link_header() + text(_IFNAME, name)
     payload += nested(_LINKINFO, text(_SLAVE_KIND, "bridge"), data)
     return Message(_NEWLINK, ACK, payload)

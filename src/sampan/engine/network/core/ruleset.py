@@ -2,9 +2,10 @@
 
 ```
 prerouting, output    to an address of this host -> map `address` or `port` -> the container
-postrouting           back into the bridge it came from: masquerade, for the answer to find back
+postrouting           back into the bridge it came from: masquerade, for the answer to find back;
+                      a container's call of its own published port, in `itself`, likewise
                       from a bridge in `masquerade` to elsewhere: masquerade
-forward               within a bridge: accept. From or to a bridge in `internal`: drop.
+forward               within a bridge in `open`: accept. From or to one in `internal`: drop.
                       Into a bridge: answers and published ports only; so networks are isolated
 ```
 """
@@ -67,14 +68,16 @@ def host_table(family: int) -> Table:
         Map("internal", ("ifname",)),
         Map("masquerade", ("ifname",)),
         Map("within", ("ifname", "ifname")),
+        Map("open", ("ifname", "ifname")),
+        Map("itself", (address, address)),
         Map("port", ("inet_proto", "inet_service"), target),
         Map("address", (address, "inet_proto", "inet_service"), target),
     )
     return Table(TABLE, family, maps, (*_nat_chains(family), *_filter_chains(family)))
 
 
-def _within() -> list[bytes]:
-    return [meta("iifname", 1), meta("oifname", 2), lookup("within")]
+def _between(name: str) -> list[bytes]:
+    return [meta("iifname", 1), meta("oifname", 2), lookup(name)]
 
 
 def _nat_chains(family: int) -> Sequence[Chain]:
@@ -96,9 +99,15 @@ def _nat_chains(family: int) -> Sequence[Chain]:
         destination_nat(family, 1, to_port),
     ]
     local = [*local_destination(), verdict("jump", "publish")]
+    itself = [
+        payload("network", offset - size, size, 8),
+        payload("network", offset, size, to_port),
+        lookup("itself", 8),
+    ]
     after = [
-        [*_within(), *connection_is("status", DNATTED), masquerade()],
-        [*_within(), verdict("return")],
+        [*itself, *connection_is("status", DNATTED), masquerade()],
+        [*_between("within"), *connection_is("status", DNATTED), masquerade()],
+        [*_between("within"), verdict("return")],
         [meta("iifname"), lookup("masquerade"), masquerade()],
     ]
     if family == IPV4:
@@ -120,7 +129,7 @@ def _filter_chains(family: int) -> Sequence[Chain]:
         [verdict("drop")],
     ]
     forward = [
-        [*_within(), verdict("accept")],
+        [*_between("open"), verdict("accept")],
         [meta("iifname"), lookup("internal"), verdict("drop")],
         [meta("oifname"), lookup("internal"), verdict("drop")],
         [meta("oifname"), lookup("bridges"), verdict("jump", "inbound")],
@@ -147,7 +156,9 @@ def network_elements(record: NetworkRecord, family: int) -> list[Elements]:
     found = [Elements("bridges", ((device, b""),)), Elements("within", ((device * 2, b""),))]
     if record.internal:
         found.append(Elements("internal", ((device, b""),)))
-    elif record.flag("enable_ip_masquerade"):
+    if record.flag("enable_icc"):
+        found.append(Elements("open", ((device * 2, b""),)))
+    if record.flag("enable_ip_masquerade") and not record.internal:
         found.append(Elements("masquerade", ((device, b""),)))
     return found
 
@@ -168,6 +179,9 @@ def port_changes(
         family = IPV4 if host.version == 4 else IPV6
         key = struct.pack(">B3xH2x", PROTOCOLS[one.protocol], one.host_port)
         value = target.packed + struct.pack(">H2x", one.port)
+        own = found.setdefault((family, "itself"), [])
+        if not own:
+            own.append((target.packed * 2, b""))
         if host.is_unspecified:
             found.setdefault((family, "port"), []).append((key, value))
         else:
@@ -175,17 +189,22 @@ def port_changes(
     return [(family, Elements(name, items)) for (family, name), items in found.items()]
 
 
-def whole(records: Iterable[NetworkRecord], ports: Sequence[tuple[int, Elements]]) -> list[Message]:
-    """Return the commands that make both tables anew, with everything in them."""
+def whole(
+    families: Iterable[int],
+    records: Iterable[NetworkRecord],
+    ports: Sequence[tuple[int, Elements]],
+) -> list[Message]:
+    """Return the commands that make the tables of families anew, with everything in them."""
     commands: list[Message] = []
     networks = list(records)
-    for family in FAMILIES:
+    for family in families:
         commands += make_table(host_table(family))
         for record in networks:
             for change in network_elements(record, family):
                 commands += elements(TABLE, family, change)
-    for family, change in ports:
-        commands += elements(TABLE, family, change)
+        for of_family, change in ports:
+            if of_family == family:
+                commands += elements(TABLE, family, change)
     return commands
 
 

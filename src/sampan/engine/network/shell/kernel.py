@@ -20,7 +20,15 @@ from sampan.engine.network.core import ruleset
 from sampan.engine.network.core.ipam import Subnet
 from sampan.engine.network.core.model import Endpoint, NetworkRecord
 from sampan.engine.network.core.netlink import Message
-from sampan.engine.network.core.nftables import Elements, batch, delete_table, elements, make_table
+from sampan.engine.network.core.nftables import (
+    IPV4,
+    IPV6,
+    Elements,
+    batch,
+    delete_table,
+    elements,
+    make_table,
+)
 from sampan.engine.network.core.rtnetlink import (
     Link,
     add_address,
@@ -29,12 +37,12 @@ from sampan.engine.network.core.rtnetlink import (
     add_veth,
     delete_link,
     find_link,
-    isolate_port,
     list_links,
     list_routes,
     parse_link,
     parse_route,
     set_link,
+    set_port,
 )
 from sampan.engine.network.shell import namespace
 from sampan.engine.network.shell.netlink import NETFILTER, NetlinkError, NetlinkSocket
@@ -53,6 +61,7 @@ class Wiring:
 
     endpoint: Endpoint
     record: NetworkRecord
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +80,9 @@ class ResolverSockets:
 class Kernel:
     """Netlink in the namespace that the engine runs in."""
 
-    def __init__(self, mark: str, *, rules: bool) -> None:
+    def __init__(self, mark: str, families: Collection[int]) -> None:
         self._mark = _ALIAS + mark
-        self._wants_rules = rules
+        self._families = families
         self._route: NetlinkSocket | None = None
         self._filter: NetlinkSocket | None = None
 
@@ -96,6 +105,11 @@ class Kernel:
         """Tell whether packet rules are in force."""
         return self._filter is not None
 
+    def leads(self, version: int) -> bool:
+        """Tell whether packet rules lead published ports of an IP version to containers."""
+        family = {4: IPV4, 6: IPV6}[version]
+        return self._filter is not None and family in self._families
+
     def make_rules(
         self, records: Sequence[NetworkRecord], ports: Sequence[tuple[int, Elements]]
     ) -> bool:
@@ -106,11 +120,12 @@ class Kernel:
         if self._filter is None:
             self._filter = NetlinkSocket(NETFILTER)
         try:
-            if self._wants_rules:
-                self._filter.transact(batch(ruleset.whole(records, ports)))
-                return True
             for family in ruleset.FAMILIES:
-                self._filter.transact(batch(delete_table(ruleset.TABLE, family)))
+                if family not in self._families:
+                    self._filter.transact(batch(delete_table(ruleset.TABLE, family)))
+            if self._families:
+                self._filter.transact(batch(ruleset.whole(self._families, records, ports)))
+                return True
         except OSError as error:
             _LOG.warning("no packet rules, ports are published by copying: %s", error)
         self._filter.close()
@@ -121,6 +136,7 @@ class Kernel:
         self, changes: Sequence[tuple[int, Elements]], *, remove: bool = False
     ) -> None:
         """Add elements to the rules' maps, or remove them; all or none."""
+        changes = [one for one in changes if one[0] in self._families]
         if self._filter is None or not changes:
             return
         commands: list[Message] = []
@@ -219,6 +235,7 @@ class Kernel:
         Nothing stays when it fails.
         """
         sockets: ResolverSockets | None = None
+        asks = bridges_ask()
         try:
             with namespace.created(path) as fd:
                 if not any(one.endpoint.address6 for one in wirings):
@@ -228,7 +245,7 @@ class Kernel:
                     inside.change([set_link("lo", up=True)])
                     sockets = self._open_resolver() if names else None
                     for one in wirings:
-                        self._plug(one, fd)
+                        self._plug(one, fd, asks)
                         configure(inside, one.endpoint)
                     set_default_routes(inside, [one.endpoint for one in wirings])
                 finally:
@@ -240,7 +257,7 @@ class Kernel:
             raise
         return sockets
 
-    def _plug(self, wiring: Wiring, fd: int) -> None:
+    def _plug(self, wiring: Wiring, fd: int, asks: bool) -> None:
         """Make an endpoint's pair of devices; this end is made in the engine's namespace."""
         endpoint, record = wiring.endpoint, wiring.record
         bridge = self.link(record.bridge)
@@ -256,8 +273,12 @@ class Kernel:
                 netns_fd=fd,
             )
         ]
-        if not record.flag("enable_icc"):
-            messages.append(isolate_port(endpoint.device))
+        # Where bridges ask the packet rules, those keep neighbours apart, and let them to published
+        # ports. And a container that calls a published port of its own gets its own frames back.
+        isolated = not record.flag("enable_icc") and not asks
+        if isolated or wiring.published:
+            hairpin = wiring.published and asks
+            messages.append(set_port(endpoint.device, isolated=isolated, hairpin=hairpin))
         try:
             self.route.change(messages)
         except OSError as error:
@@ -303,13 +324,14 @@ class Kernel:
 
     def add_endpoint(self, path: Path, wiring: Wiring, default: Sequence[Endpoint]) -> None:
         """Add an endpoint to a sandbox; `default` are all of its endpoints, to route by."""
+        asks = bridges_ask()
         try:
             with namespace.entered(path) as fd:
                 if wiring.endpoint.address6:
                     write_setting("ipv6/conf/default/disable_ipv6", "0")
                 inside = NetlinkSocket()
                 try:
-                    self._plug(wiring, fd)
+                    self._plug(wiring, fd, asks)
                     configure(inside, wiring.endpoint)
                     set_default_routes(inside, default)
                 finally:
@@ -375,6 +397,11 @@ def write_setting(path: str, value: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def bridges_ask() -> bool:
+    """Tell whether packets within a bridge pass the packet rules (br_netfilter)."""
+    return read_setting("bridge/bridge-nf-call-iptables") == "1"
 
 
 def read_setting(path: str) -> str:

@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import logging
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
@@ -45,11 +45,14 @@ from sampan.engine.network.core.model import (
     PortMapping,
     Sandbox,
 )
+from sampan.engine.network.core.names import NameTable
 from sampan.engine.network.core.network import Network
+from sampan.engine.network.core.nftables import IPV4, IPV6
 from sampan.engine.network.core.ruleset import FAMILIES, network_elements
-from sampan.engine.network.shell.kernel import Kernel, ResolverSockets, write_setting
+from sampan.engine.network.shell.kernel import Kernel, write_setting
 from sampan.engine.network.shell.records import Records
-from sampan.engine.network.shell.sandboxes import NameService, Sandboxes
+from sampan.engine.network.shell.resolver import HostResolution, Resolver
+from sampan.engine.network.shell.sandboxes import Sandboxes
 from sampan.engine.network.shell.worker import KernelThread
 
 __all__ = ["Networks"]
@@ -72,15 +75,27 @@ class Networks:
         self._thread = KernelThread()
         self._kernel: Kernel | None = None
         self._run = run
-        self._names: NameService = _NoNames()
+        self.host_resolution = HostResolution()
+        self._table = NameTable()
+        settings = DnsSettings(options.dns, options.dns_search, options.dns_options)
+        self._names = Resolver(self._table, self.sandbox, settings, self.host_resolution)
         self._sandboxes: Sandboxes | None = None
 
     async def open(self) -> None:
         """Get ready: find again what an earlier engine had, and remove what it left by mistake."""
         self._mark = self._read_mark()
-        self._kernel = Kernel(self._mark, rules=self._options.rules)
+        options = self._options
+        families = [IPV4] if options.rules else []
+        families += [IPV6] if options.rules and options.rules6 else []
+        self._kernel = Kernel(self._mark, families)
         self._sandboxes = Sandboxes(
-            self._run, self._networks, self._kernel, self._thread, self._options, self._names
+            self._run,
+            self._networks,
+            self._kernel,
+            self._thread,
+            self._options,
+            self._names,
+            self._table,
         )
         for _, document in self._records:
             self._add(NetworkRecord.of_document(document))
@@ -145,6 +160,7 @@ class Networks:
     def _add(self, record: NetworkRecord) -> Network:
         network = self._networks[record.id] = Network(record)
         self._by_name[record.name] = record.id
+        self._table.name_network(record.id, record.name)
         return network
 
     def find(self, text: str) -> NetworkRecord:
@@ -289,7 +305,8 @@ class Networks:
             name=_DEFAULT,
             driver="bridge",
             created=known.record.created if known is not None else _now(),
-            ipam=(config,),
+            ipam=(config, *(await self._default_config6(known))),
+            ipv6=options.ipv6,
             options={
                 **{BRIDGE_OPTION + key: value for key, value in settings.items()},
                 "com.docker.network.driver.mtu": str(options.mtu),
@@ -323,6 +340,29 @@ class Networks:
         if options.default_gateway:
             auxiliary["DefaultGatewayIPv4"] = options.default_gateway
         return dataclasses.replace(config, auxiliary=auxiliary)
+
+    async def _default_config6(self, known: Network | None) -> list[IpamConfig]:
+        """Return the default network's subnet of version 6, if it is to have one."""
+        options = self._options
+        if not options.ipv6:
+            return []
+        text = options.bip6 or options.fixed_cidr6
+        try:
+            bridge = ip_interface(text) if text else None
+        except ValueError:
+            raise InvalidError(f"invalid IPv6 subnet of the default network: {text}") from None
+        if bridge is not None:
+            gateway = str(bridge.ip) if options.bip6 else ""
+            config = IpamConfig(str(bridge.network), gateway, options.fixed_cidr6)
+        else:
+            before = [] if known is None else [one for one in known.record.ipam if one.chosen]
+            six = [one for one in before if one.network.version == 6]
+            own = [subnet for one in self._networks.values() for subnet in one.subnets]
+            config = six[0] if six else await self._choose(6, self._own_id(_DEFAULT), own)
+        if options.default_gateway6:
+            given = {"DefaultGatewayIPv6": options.default_gateway6}
+            config = dataclasses.replace(config, auxiliary=given)
+        return [_with_gateway(config)]
 
     # Sandboxes.
 
@@ -364,6 +404,10 @@ class Networks:
         """Unplug an open sandbox from a network."""
         await self._all.disconnect(key, network_id)
 
+    def rename(self, key: str, names: Mapping[str, Sequence[str]]) -> None:
+        """Change what an open sandbox is called; `names` are by the id of the network."""
+        self._all.rename(key, names)
+
     async def close_unclaimed(self, owner: str, keys: Collection[str]) -> None:
         """Take down all sandboxes of an owner but those named. To be called after `open`."""
         await self._all.close_unclaimed(owner, keys)
@@ -386,14 +430,3 @@ def _with_gateway(config: IpamConfig) -> IpamConfig:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
-class _NoNames:
-    def serve(self, key: str, sockets: ResolverSockets) -> None:
-        sockets.close()
-
-    def drop(self, key: str) -> None:
-        pass
-
-    def serves(self, key: str) -> bool:
-        return False

@@ -21,6 +21,7 @@ from sampan.engine.network.core.model import (
     Sandbox,
     mac_of,
 )
+from sampan.engine.network.core.names import NameTable
 from sampan.engine.network.core.network import Network
 from sampan.engine.network.core.nftables import Elements
 from sampan.engine.network.core.ruleset import port_changes
@@ -63,6 +64,7 @@ class Sandboxes:
         thread: KernelThread,
         options: NetworkOptions,
         names: NameService,
+        table: NameTable,
     ) -> None:
         self._directory = directory
         self._networks = networks
@@ -70,6 +72,7 @@ class Sandboxes:
         self._thread = thread
         self._options = options
         self._names = names
+        self._table = table
         self._records = Records(directory, durable=False)
         self._ports = HostPorts(options.host_ip)
         self._proxies: dict[str, list[TcpProxy | UdpProxy]] = {}
@@ -121,7 +124,8 @@ class Sandboxes:
     ) -> ResolverSockets | None:
         """Do the kernel's part of an opening; on the thread."""
         self._records.put(sandbox.key, sandbox.document())
-        wirings = [self._wiring(one) for one in sandbox.endpoints]
+        published = bool(sandbox.ports)
+        wirings = [Wiring(one, self._record(one.network), published) for one in sandbox.endpoints]
         sockets = self._kernel.make_sandbox(
             Path(sandbox.path), wirings, names=self._wants_names(sandbox)
         )
@@ -130,9 +134,6 @@ class Sandboxes:
 
     def _record(self, network: str) -> NetworkRecord:
         return self._networks[network].record
-
-    def _wiring(self, endpoint: Endpoint) -> Wiring:
-        return Wiring(endpoint, self._record(endpoint.network))
 
     def _wants_names(self, sandbox: Sandbox) -> bool:
         return any(self._record(one.network).has_names for one in sandbox.endpoints)
@@ -169,7 +170,20 @@ class Sandboxes:
         mac = request.mac or mac_of(endpoint.addresses()[0])
         endpoint = dataclasses.replace(endpoint, mac=mac)
         network.members[key] = endpoint
+        self._table.add(endpoint)
         return endpoint
+
+    def _leave(self, key: str, endpoint: Endpoint) -> None:
+        """Make an endpoint a member no more; its addresses are released by `_release`."""
+        self._table.remove(endpoint)
+        network = self._networks.get(endpoint.network)
+        if network is not None:
+            network.members.pop(key, None)
+
+    def _release(self, endpoint: Endpoint) -> None:
+        network = self._networks.get(endpoint.network)
+        if network is not None:
+            network.release(endpoint)
 
     def _versions(self, sandbox: Sandbox) -> set[int]:
         """Return the IP versions that ports can be published on: proxied where they differ."""
@@ -214,7 +228,7 @@ class Sandboxes:
         for one in held:
             version6 = ":" in one.mapping.host_ip
             same = next((to for to in targets if (":" in to) == version6), None)
-            if one.socket is None or (same is not None and self._kernel.has_rules):
+            if one.socket is None or (same and self._kernel.leads(6 if version6 else 4)):
                 continue
             target = same or targets[0], one.mapping.port
             if one.mapping.protocol == "tcp":
@@ -237,17 +251,13 @@ class Sandboxes:
         self._names.drop(key)
         changes = self._stop_publishing(sandbox)
         for endpoint in sandbox.endpoints:
-            network = self._networks.get(endpoint.network)
-            if network is not None:
-                network.members.pop(key, None)
+            self._leave(key, endpoint)
         try:
             await self._thread.call(self._unmake, sandbox, changes)
         finally:
             del self._open[key]
             for endpoint in sandbox.endpoints:
-                network = self._networks.get(endpoint.network)
-                if network is not None:
-                    network.release(endpoint)
+                self._release(endpoint)
 
     def _unmake(self, sandbox: Sandbox, changes: Sequence[tuple[int, Elements]]) -> None:
         """Do the kernel's part of a closing; on the thread."""
@@ -270,9 +280,8 @@ class Sandboxes:
         try:
             sockets = await self._thread.call(self._add, after, endpoint, names)
         except BaseException:
-            network = self._networks[request.network]
-            network.members.pop(key, None)
-            network.release(endpoint)
+            self._leave(key, endpoint)
+            self._release(endpoint)
             raise
         self._open[key] = after
         if sockets is not None:
@@ -283,7 +292,8 @@ class Sandboxes:
     def _add(self, after: Sandbox, endpoint: Endpoint, names: bool) -> ResolverSockets | None:
         self._records.put(after.key, after.document())
         path = Path(after.path)
-        self._kernel.add_endpoint(path, self._wiring(endpoint), after.endpoints)
+        wiring = Wiring(endpoint, self._record(endpoint.network), bool(after.ports))
+        self._kernel.add_endpoint(path, wiring, after.endpoints)
         return self._kernel.reopen_resolver(path) if names else None
 
     async def disconnect(self, key: str, network_id: str) -> None:
@@ -295,10 +305,9 @@ class Sandboxes:
         left = tuple(one for one in before.endpoints if one.network != network_id)
         after = dataclasses.replace(before, endpoints=left)
         self._open[key] = after
-        network = self._networks[network_id]
-        network.members.pop(key, None)
+        self._leave(key, endpoint)
         await self._thread.call(self._take_out, after, endpoint)
-        network.release(endpoint)
+        self._release(endpoint)
         await self._moved(before, after)
 
     def _take_out(self, after: Sandbox, endpoint: Endpoint) -> None:
@@ -319,6 +328,20 @@ class Sandboxes:
             self._start_proxies(after.key, self._ports.held(after.key), new)
             await self._thread.call(self._kernel.change_rules, port_changes(after.ports, new))
 
+    def rename(self, key: str, names: Mapping[str, Sequence[str]]) -> None:
+        """Change what a sandbox is called: names by network."""
+        sandbox = self._open[key]
+        endpoints = []
+        for endpoint in sandbox.endpoints:
+            self._table.remove(endpoint)
+            called = tuple(names.get(endpoint.network, endpoint.names))
+            endpoint = dataclasses.replace(endpoint, names=called)
+            self._networks[endpoint.network].members[key] = endpoint
+            self._table.add(endpoint)
+            endpoints.append(endpoint)
+        self._open[key] = dataclasses.replace(sandbox, endpoints=tuple(endpoints))
+        self._records.put(key, self._open[key].document())
+
     # At a start: what an earlier engine has left.
 
     def load(self) -> list[Sandbox]:
@@ -334,6 +357,7 @@ class Sandboxes:
             self._open[key] = sandbox
             for endpoint in known:
                 self._networks[endpoint.network].restore(key, endpoint)
+                self._table.add(endpoint)
         return list(self._open.values())
 
     def rules(self) -> list[tuple[int, Elements]]:

@@ -1,0 +1,87 @@
+"""A container's places in networks: what a client asks for, checked and passed on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from sampan.base.errors import InvalidError
+from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.network.core.model import EndpointRequest, NetworkRecord
+
+__all__ = ["check_settings", "dns_names", "endpoint_request", "endpoint_settings", "links_of"]
+
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_FIELDS: Final[Mapping[str, Any]] = {
+    "IPAMConfig": None,
+    "Links": None,
+    "Aliases": None,
+    "MacAddress": "",
+    "DriverOpts": None,
+    "GwPriority": 0,
+}
+
+
+def endpoint_settings(given: Any, network: NetworkRecord | None) -> dict[str, Any]:
+    """Return `EndpointSettings` with every field that a client may set; None: not known yet."""
+    if not isinstance(given or {}, Mapping):
+        raise InvalidError("invalid JSON: EndpointsConfig: expected objects")
+    settings = {name: (given or {}).get(name) or default for name, default in _FIELDS.items()}
+    return {**settings, "NetworkID": network.id if network is not None else ""}
+
+
+def check_settings(
+    settings: Mapping[str, Any], network: NetworkRecord, check_address: Callable[[str], None]
+) -> None:
+    """Raise InvalidError, in Docker's words, for settings that cannot be in this network."""
+    ipam = settings["IPAMConfig"] or {}
+    for key in ("IPv4Address", "IPv6Address"):
+        if ipam.get(key):
+            check_address(ipam[key])
+    if settings["Aliases"] and not network.has_names:
+        raise InvalidError("network-scoped aliases are only supported for user-defined networks")
+    mac = str(settings["MacAddress"]).lower().replace("-", ":")
+    if mac and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1):
+        raise InvalidError(f"invalid MAC address: {settings['MacAddress']}")
+    if not isinstance(settings["GwPriority"], int):
+        raise InvalidError("invalid JSON: GwPriority: expected a number")
+    links_of(settings["Links"])
+
+
+def links_of(links: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Return target and alias of each link; InvalidError for one that is neither."""
+    found = []
+    for link in links or ():
+        name, _, alias = str(link).partition(":")
+        name = name.removeprefix("/")
+        alias = (alias or name).rpartition("/")[2]
+        if not name or ":" in alias:
+            raise InvalidError(f"bad format for links: {link}")
+        found.append((name, alias))
+    return found
+
+
+def dns_names(record: ContainerRecord, settings: Mapping[str, Any]) -> list[str]:
+    """Return what others in a user network find the container by; its own name is the first."""
+    names = [record.name, *(settings["Aliases"] or ()), record.id[:12], record.config["Hostname"]]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def endpoint_request(
+    record: ContainerRecord,
+    settings: Mapping[str, Any],
+    network: NetworkRecord,
+    linked: Mapping[str, str],
+) -> EndpointRequest:
+    """Return the wish for a place in the network; `linked` is alias to name."""
+    ipam = settings["IPAMConfig"] or {}
+    return EndpointRequest(
+        network=network.id,
+        address=ipam.get("IPv4Address") or "",
+        address6=ipam.get("IPv6Address") or "",
+        mac=str(settings["MacAddress"]).lower().replace("-", ":"),
+        names=dns_names(record, settings) if network.has_names else (),
+        links=linked,
+        priority=settings["GwPriority"],
+    )
