@@ -8,7 +8,6 @@ from __future__ import annotations
 import os.path
 import sys
 
-from sampan.cli.containers.table import is_container_command
 from sampan.cli.programs import LINKS, run
 
 __all__ = ["main"]
@@ -20,17 +19,23 @@ def main() -> None:
     name = os.path.basename(sys.argv[0])
     if name not in LINKS:
         # Programs with flags of their own are not parsed by click, nor wait for its import.
-        if words and is_container_command(words[0]):
-            from sampan.cli.containers.main import main as containers
-
-            sys.exit(containers(words))
         if not words or words[0] not in LINKS:
-            from sampan.cli.group import group
-
-            group(prog_name="sampan")
+            _own_command(words)
             return
         name = words.pop(0)
     sys.exit(run(name, words))
+
+
+def _own_command(words: list[str]) -> None:
+    from sampan.cli.containers.table import is_container_command
+
+    if words and is_container_command(words[0]):
+        from sampan.cli.containers.main import main as containers
+
+        sys.exit(containers(words))
+    from sampan.cli.group import group
+
+    group(prog_name="sampan")
 
 
 if __name__ == "__main__":

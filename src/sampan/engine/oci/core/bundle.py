@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.record import changed, record
 from sampan.engine.runtime.core.fields import Fields
 from sampan.engine.runtime.core.spec import Process, Spec, parse_spec
 
@@ -51,7 +51,7 @@ _ALWAYS_ALLOWED: Final = (
 """Devices that a container may use after all rules of its own: type, major, minor, access."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scheduler:
     """The arguments of sched_setattr(2); times in nanoseconds."""
 
@@ -64,7 +64,7 @@ class Scheduler:
     period_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extras:
     """Settings of a process: `io_priority` is class << 13 | level, affinities are sets of CPUs."""
 
@@ -75,7 +75,7 @@ class Extras:
     personality: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bundle:
     """A checked configuration. `time_offsets` are the lines for a new time namespace, or None."""
 
@@ -128,10 +128,10 @@ def read_bundle(document: Mapping[str, Any], directory: str) -> Bundle:
         raise InvalidError("$.linux.timeOffsets: a new time namespace is required")
     if clock is not None and not clock.path:
         others = tuple(one for one in linux.namespaces if one.type != "time")
-        linux = replace(linux, namespaces=others)
-    linux = replace(linux, resources=_with_devices(linux.resources))
+        linux = changed(linux, namespaces=others)
+    linux = changed(linux, resources=_with_devices(linux.resources))
     return Bundle(
-        spec=replace(spec, root_path=root.rstrip("/") or "/", linux=linux),
+        spec=changed(spec, root_path=root.rstrip("/") or "/", linux=linux),
         extras=read_extras(fields.object("process"), fields.object("linux")),
         time_offsets=None if clock is None or clock.path else offsets,
         document=document,

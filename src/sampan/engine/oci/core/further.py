@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sampan.base.errors import InvalidError
+from sampan.base.record import record
 from sampan.engine.runtime.core.capability import normalise
 
 __all__ = ["Changes", "process_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Changes:
     """What `exec` was told. `user` is "uid[:gid]", None and empty mean unchanged."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sampan.base.record import field, record
 from sampan.engine.runtime.core.fields import Fields
 
 __all__ = ["OCI_VERSION", "Record", "Vital", "status_of"]
@@ -13,7 +13,7 @@ __all__ = ["OCI_VERSION", "Record", "Vital", "status_of"]
 OCI_VERSION: Final = "1.2.0"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Record:
     """One container. `start_ticks` tells its first process from a later one with the same pid;
     `document` is the bundle's configuration as it was at `create`."""
@@ -91,7 +91,7 @@ class Record:
         return {**state, "owner": owner}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Vital:
     """What the machine says of a container."""
 

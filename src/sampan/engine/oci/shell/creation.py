@@ -7,10 +7,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from sampan.base.errors import InvalidError, SampanError, UnsupportedError
+from sampan.base.record import changed, record
 from sampan.engine.oci.core.bundle import Bundle, Extras, decode, read_bundle
 from sampan.engine.oci.core.record import Record
 from sampan.engine.oci.shell.gate import listen_at, wait_at
@@ -26,7 +26,7 @@ from sampan.engine.runtime.shell.cgroups import Cgroups, own_views
 __all__ = ["CreateOptions", "Created", "apply_extras", "create", "filter_of", "in_cgroups"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateOptions:
     """What `create` and `run` were told. `foreground` keeps the program a child of the caller;
     `tolerate_cgroups` does without them where they are not permitted."""
@@ -40,7 +40,7 @@ class CreateOptions:
     tolerate_cgroups: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Created:
     """A container at its gate."""
 
@@ -80,7 +80,7 @@ def create(store: Store, container_id: str, options: CreateOptions) -> Created:
             )
             launched = _launch(bundle, record, place, cgroups, options)
             try:
-                record = replace(record, pid=launched.pid, start_ticks=start_ticks(launched.pid))
+                record = changed(record, pid=launched.pid, start_ticks=start_ticks(launched.pid))
                 place.save(record)
                 if pid_file:
                     write_pid_file(pid_file, launched.pid)
@@ -116,7 +116,7 @@ def _read(directory: str) -> Bundle:
     root = os.path.realpath(bundle.spec.root_path)
     if not os.path.isdir(root):
         raise InvalidError(f"$.root.path: {root} is not a directory")
-    return replace(bundle, spec=replace(bundle.spec, root_path=root))
+    return changed(bundle, spec=changed(bundle.spec, root_path=root))
 
 
 def _console(process: Process, path: str, *, foreground: bool) -> socket.socket | None:
@@ -162,7 +162,7 @@ def _launch(
 
         def outside(pid: int) -> None:
             leave_time()
-            now = replace(record, pid=pid)
+            now = changed(record, pid=pid)
             place.save(record)
             for moment in ("prestart", "createRuntime"):
                 run_hooks(moment, hooks[moment], now.state("creating", pid))
@@ -234,7 +234,7 @@ def apply_extras(
         if extras.personality is not None:
             syscalls.personality(extras.personality)
 
-    return replace(placement, enter=enter)
+    return changed(placement, enter=enter)
 
 
 def filter_of(seccomp: Any) -> tuple[bytes | None, int]:

@@ -6,10 +6,10 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sampan.base.errors import ConflictError, InvalidError
+from sampan.base.record import record
 from sampan.engine.oci.core.bundle import Extras, check_process, read_extras
 from sampan.engine.oci.core.further import Changes, process_of
 from sampan.engine.oci.core.record import Record
@@ -30,7 +30,7 @@ _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExecOptions:
     """What `exec` was told beside the process itself."""
 

@@ -7,10 +7,10 @@ import pwd
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 from sampan.base.errors import ConflictError, NotFoundError, SampanError, UnsupportedError
+from sampan.base.record import changed
 from sampan.engine.oci.core.limits import merged
 from sampan.engine.oci.core.record import Record, Vital, status_of
 from sampan.engine.oci.shell import machine
@@ -247,7 +247,7 @@ class Runtime:
             # Rules for devices were set once and are not part of an update.
             limits = {key: value for key, value in resources.items() if key != "devices"}
             _limits_of(record).apply(limits)
-            place.save(replace(record, resources=resources))
+            place.save(changed(record, resources=resources))
 
 
 def _limits_of(record: Record) -> Cgroups:

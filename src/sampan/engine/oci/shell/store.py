@@ -5,9 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from sampan.base.errors import ConflictError, InvalidError, NotFoundError
@@ -66,7 +65,10 @@ class Place:
 
     def remove(self) -> None:
         """Remove the directory with all in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self.path):
+                os.unlink(f"{self.path}/{name}")
+            os.rmdir(self.path)
 
 
 class Store:

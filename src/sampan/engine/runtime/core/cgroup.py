@@ -7,9 +7,9 @@ documents. A write is (controller, file, text); the order of the result is the o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from sampan.base.record import record
 from sampan.engine.runtime.core.fields import Fields
 
 __all__ = ["Write", "shares_to_weight", "writes_v1", "writes_v2"]
@@ -17,7 +17,7 @@ __all__ = ["Write", "shares_to_weight", "writes_v1", "writes_v2"]
 _UNLIMITED: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Write:
     """One write into a cgroup's directory."""
 

@@ -6,8 +6,9 @@ Source: OCI runtime specification 1.2, "mounts"; mount_setattr(2), fsconfig(2).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from sampan.base.record import record
 
 __all__ = ["WORDS", "MountOptions", "parse_options"]
 
@@ -67,7 +68,7 @@ WORDS: Final = frozenset(
 """Every word that is not passed on to the file system."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MountOptions:
     """Options of one mount. Attribute masks are MOUNT_ATTR_*, propagation MS_*."""
 

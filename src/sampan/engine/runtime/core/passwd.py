@@ -6,16 +6,16 @@ Rules as Docker's for `--user`: "user", "uid", "user:group", "uid:gid"; a number
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from sampan.base.errors import InvalidError
+from sampan.base.record import record
 
 __all__ = ["Identity", "resolve"]
 
 _MAX_ID = (1 << 31) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Identity:
     """Numbers that a name stands for, and the home directory."""
 

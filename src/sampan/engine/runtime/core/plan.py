@@ -8,10 +8,10 @@ container's files only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.record import record
 from sampan.engine.runtime.core.mount_options import MountOptions, parse_options
 from sampan.engine.runtime.core.spec import Device, IdMap, Mount, Process, Spec
 
@@ -64,7 +64,7 @@ DEVICE_LINKS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RootMount:
     """A file system to mount as the container's root, inside its own mount namespace."""
 
@@ -73,14 +73,14 @@ class RootMount:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Propagate:
     """Cut the new mount namespace off from the host's: MS_SLAVE, or as the specification says."""
 
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MountRoot:
     """Mount a file system at the root's path."""
 
@@ -88,12 +88,12 @@ class MountRoot:
     options: MountOptions
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BindRoot:
     """Make the root's directory a mount of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttachMount:
     """Attach one mount below the root; a missing destination is made."""
 
@@ -110,7 +110,7 @@ class AttachMount:
         return (self.options.bind or self.type == "bind") and not self.options.remount
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ViewCgroups:
     """Show the container's cgroups at a path, whatever versions the host has mounted."""
 
@@ -119,7 +119,7 @@ class ViewCgroups:
     private: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MakeDevices:
     """Make device nodes, and the links that belong into /dev."""
 
@@ -127,7 +127,7 @@ class MakeDevices:
     links: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetNames:
     """Set host and domain name of the new UTS namespace."""
 
@@ -135,28 +135,28 @@ class SetNames:
     domainname: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sysctl:
     """Write kernel parameters, all of namespaces that the container has to itself."""
 
     settings: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadOnlyPath:
     """Make a path read-only, if it is there."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mask:
     """Hide files behind an empty device and directories behind an empty file system."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadOnlyRoot:
     """Make the root itself read-only."""
 
@@ -176,7 +176,7 @@ Step = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Join:
     """A namespace of another process to enter."""
 
@@ -184,7 +184,7 @@ class Join:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """All that the child does: which namespaces, the steps on both sides of the pivot, the process.
 

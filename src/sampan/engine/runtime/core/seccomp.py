@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from json import dumps, loads
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.record import record
 from sampan.engine.runtime.core.syscall_table import NUMBERS, X32_NUMBERS
 
 __all__ = ["compile_filter", "filter_flags", "vocabulary"]
@@ -56,7 +56,7 @@ _FLAGS: Final = {
 _OPERATORS: Final = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Condition:
     index: int
     operator: str
@@ -64,7 +64,7 @@ class _Condition:
     compared: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Rule:
     conditions: tuple[_Condition, ...]
     action: int

@@ -7,10 +7,10 @@ seccomp, it keeps the decoded JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.base.errors import InvalidError
+from sampan.base.record import field, record
 from sampan.engine.runtime.core.fields import Fields
 
 __all__ = [
@@ -33,7 +33,7 @@ NAMESPACES = ("user", "pid", "network", "mount", "ipc", "uts", "cgroup", "time")
 _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class User:
     """Who the process is. `name` ("user[:group]") is looked up inside the root when it is set."""
 
@@ -47,7 +47,7 @@ class User:
     """Groups of `/etc/group`: `merge` takes them, `strict` does not, else only without a group."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rlimit:
     """A resource limit; `kind` as RLIMIT_NOFILE."""
 
@@ -56,7 +56,7 @@ class Rlimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Capabilities:
     """The five sets, each of names such as CAP_CHOWN."""
 
@@ -67,7 +67,7 @@ class Capabilities:
     ambient: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Process:
     """What is run. `init` asks for a reaper as process 1; `pause` for the reaper alone."""
 
@@ -87,7 +87,7 @@ class Process:
     pause: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IdMap:
     """A range of ids of a user namespace."""
 
@@ -96,7 +96,7 @@ class IdMap:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mount:
     """One mount below the root."""
 
@@ -108,7 +108,7 @@ class Mount:
     gid_maps: tuple[IdMap, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Namespace:
     """A namespace to make, or with `path` to join."""
 
@@ -116,7 +116,7 @@ class Namespace:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Device:
     """A device node below the root."""
 
@@ -131,7 +131,7 @@ class Device:
     """The host's own node of it, when that is not at `path`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Linux:
     """The part that only Linux has."""
 
@@ -149,7 +149,7 @@ class Linux:
     sysctl: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hook:
     """A program to run at a moment of the container's life."""
 
@@ -159,7 +159,7 @@ class Hook:
     timeout_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Spec:
     """One container."""
 

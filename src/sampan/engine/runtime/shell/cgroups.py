@@ -9,11 +9,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from sampan.base.errors import SampanError
+from sampan.base.record import record
 from sampan.engine.runtime.core.cgroup import Write, writes_v1, writes_v2
 from sampan.engine.runtime.core.device_program import device_program
 from sampan.engine.runtime.shell.device_filter import attach_device_program
@@ -27,7 +27,7 @@ _FREEZING_S: Final = 10.0
 _SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Layout:
     """Which hierarchies are mounted: version 1 controllers by name, and the unified one."""
 
@@ -62,7 +62,7 @@ def layout() -> Layout:
     return Layout(v1, unified, frozenset(controllers) - v1.keys())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entrance:
     """The way into a container's cgroups for a process that is about to be cloned.
 

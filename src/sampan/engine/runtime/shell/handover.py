@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import InvalidError, SampanError, UnsupportedError
+from sampan.base.record import changed
 from sampan.engine.runtime.core.mount_options import MountOptions
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, AttachMount, MountRoot, Plan
 from sampan.engine.runtime.core.spec import IdMap
@@ -160,7 +160,7 @@ def _overlay_in_own_namespace(kind: str, options: MountOptions, namespace: int, 
     data = [_with_mapped_layers(one, mapped) for one in options.data]
     _act_as(_host_id(plan.uid_maps), _host_id(plan.gid_maps))
     fd = mounts.filesystem(kind, kind, data, options.superblock)
-    mounts.settle(fd, replace(options, data=tuple(data)), bind=False)
+    mounts.settle(fd, changed(options, data=tuple(data)), bind=False)
     return fd
 
 

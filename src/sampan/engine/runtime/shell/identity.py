@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.errors import InvalidError
+from sampan.base.record import record
 from sampan.engine.runtime.core.passwd import Identity, resolve
 from sampan.engine.runtime.core.spec import Process, Rlimit, User
 from sampan.engine.runtime.shell import inside, syscalls
@@ -29,7 +29,7 @@ _LAST_CAPABILITY: Final = 63
 _FILE_LIMIT_BYTES: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CapabilityMasks:
     """The five sets as bit masks."""
 

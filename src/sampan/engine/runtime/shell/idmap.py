@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 
 from sampan.base.errors import UnsupportedError
@@ -70,6 +68,10 @@ def _write(pid: int, name: str, maps: Sequence[IdMap]) -> None:
 
 
 def _helper(name: str, pid: int, maps: Sequence[IdMap]) -> None:
+    # Only without privileges: these two cost more than all else that a start imports.
+    import shutil
+    import subprocess
+
     path = shutil.which(name)
     if path is None:
         raise UnsupportedError(

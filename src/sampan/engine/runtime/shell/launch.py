@@ -18,10 +18,10 @@ import struct
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from sampan.base.errors import InvalidError, SampanError
+from sampan.base.record import record
 from sampan.engine.runtime.core import capability
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, Join, Plan, Sysctl
 from sampan.engine.runtime.core.spec import Process
@@ -56,7 +56,7 @@ class LaunchError(SampanError):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stdio:
     """Descriptors that become 0, 1 and 2; unused with a terminal."""
 
@@ -65,7 +65,7 @@ class Stdio:
     stderr: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """Where the process goes before it does anything.
 

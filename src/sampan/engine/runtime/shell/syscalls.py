@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from typing import Any, Final
 
@@ -48,7 +47,7 @@ __all__ = [
     "unshare",
 ]
 
-_ARM64: Final = platform.machine() == "aarch64"
+_ARM64: Final = os.uname().machine == "aarch64"
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
