@@ -84,6 +84,7 @@ class CutProxy:
         finally:
             for pump in pumps:
                 pump.cancel()
+            writer.transport.abort()
             upstream_writer.transport.abort()
             await asyncio.gather(*pumps, return_exceptions=True)
 
