@@ -7,16 +7,25 @@ import os
 import socketserver
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 __all__ = ["Asked", "Recorder", "recording"]
 
 CONTAINER_ID = "c0" * 32
+EVENT = {
+    "Type": "container",
+    "Action": "start",
+    "Actor": {"ID": CONTAINER_ID, "Attributes": {"name": "box", "image": "busybox"}},
+    "scope": "local",
+    "time": 1700000000,
+    "timeNano": 1700000000123456789,
+}
+INFO = {"ID": "x", "Driver": "overlay2", "Containers": 3}
 ANSWERS: dict[tuple[str, str], tuple[int, object]] = {
     ("POST", "/containers/create"): (201, {"Id": CONTAINER_ID, "Warnings": []}),
     ("POST", "/networks/create"): (201, {"Id": "d0" * 32, "Warning": ""}),
@@ -48,7 +57,11 @@ ANSWERS: dict[tuple[str, str], tuple[int, object]] = {
             ("GET", "/volumes", {"Volumes": []}),
             ("POST", "/volumes/prune", {"SpaceReclaimed": 0}),
             ("POST", "/build/prune", {"SpaceReclaimed": 0}),
-            ("GET", "/events", {}),
+            ("GET", "/events", EVENT),
+            ("POST", f"/containers/{CONTAINER_ID}/wait", {"StatusCode": 0}),
+            ("POST", "/containers/box/wait", {"StatusCode": 7}),
+            ("GET", "/info", INFO),
+            ("POST", "/auth", {"Status": "Login Succeeded"}),
         )
     },
 }
@@ -59,7 +72,7 @@ class Asked(NamedTuple):
 
     method: str
     path: str
-    query: dict[str, str]
+    query: dict[str, list[str]]
     body: Any
 
 
@@ -75,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path != "/_ping":
             kind = self.headers.get("Content-Type", "")
             body = json.loads(data) if data and kind == "application/json" else None
-            query = dict(parse_qsl(split.query, keep_blank_values=True))
+            query = parse_qs(split.query)
             cast("_Server", self.server).asked.append(Asked(self.command, path, query, body))
         code, value = ANSWERS.get((self.command, path), (204, None))
         if path == "/_ping":
@@ -89,7 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(out)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(out)
+            # A client that only wanted the status may have gone.
+            with suppress(BrokenPipeError):
+                self.wfile.write(out)
 
     def _data(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -115,27 +130,36 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     asked: list[Asked]
 
 
-class Recorder(NamedTuple):
-    """The server's address and what it was asked."""
+Program = Callable[[Sequence[str], Sequence[str]], subprocess.CompletedProcess[str]]
 
-    url: str
-    place: Path
-    asked: list[Asked]
 
-    def run(self, program: Sequence[str], argv: Sequence[str]) -> list[Asked]:
-        """Run a command line against the server; returns its requests."""
-        self.asked.clear()
-        done = self.call(program, argv)
-        if done.returncode != 0:
-            raise AssertionError(f"{argv}: {done.returncode}: {done.stderr}")
-        return list(self.asked)
+class Recorder:
+    """The server's address and what it was asked, and a way to run a command line against it."""
 
-    def call(self, program: Sequence[str], argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a command line against the server."""
-        env = {**os.environ, "DOCKER_HOST": self.url, "DOCKER_CONFIG": str(self.place)}
+    def __init__(
+        self, url: str, place: Path, asked: list[Asked], program: Program | None = None
+    ) -> None:
+        self.url = url
+        self.place = place
+        self.asked = asked
+        self.call = program or self._call
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a command line here."""
+        return {
+            "DOCKER_HOST": self.url,
+            "DOCKER_CONFIG": str(self.place),
+            "GIVEN": "by the environment",
+            "TZ": "UTC",
+        }
+
+    def _call(
+        self, program: Sequence[str], argv: Sequence[str]
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*program, *argv],
-            env={**env, "GIVEN": "by the environment"},
+            env={**os.environ, **self.environment},
             cwd=self.place,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from sampan.base.errors import SampanError, UnsupportedError
+from sampan.base.errors import InvalidError, SampanError, UnsupportedError
 from sampan.cli.containers.command import Command, Failure
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.image_rows import image_rows
@@ -47,7 +47,12 @@ def _history(session: Session, parsed: Parsed) -> int:
 
 def _tag(session: Session, parsed: Parsed) -> int:
     source, target = parsed.arguments
-    reference = parse_reference(target)
+    try:
+        reference = parse_reference(target)
+    except InvalidError as error:
+        raise Failure(
+            f'Error parsing reference: "{target}" is not a valid repository/tag: {error}'
+        ) from None
     if reference.digest:
         raise Failure("refusing to create a tag with a digest reference")
     session.images.tag(source, reference.name, reference.tagged().tag or "")

@@ -56,7 +56,7 @@ def _remove(session: Session, parsed: Parsed) -> int:
     def remove(given: str) -> None:
         name = given.strip("/")
         if not name:
-            raise InvalidError("Container name cannot be empty")
+            raise InvalidError("container name cannot be empty")
         try:
             session.containers.remove(name, force, parsed.on("volumes"), parsed.on("link"))
         except ApiError as error:

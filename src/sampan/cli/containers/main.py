@@ -62,6 +62,7 @@ def main(words: Sequence[str]) -> int:
 
 def _run(name: str, command: Command, words: list[str], options: Parsed) -> int:
     usage = f"Usage:  sampan {name} {command.usage}".rstrip()
+    see = f"See 'sampan {name} --help' for more information"
     more = f"Run 'sampan {name} --help' for more information"
     try:
         parsed = parse((*command.flags, _HELP), words, command.interspersed)
@@ -74,18 +75,30 @@ def _run(name: str, command: Command, words: list[str], options: Parsed) -> int:
         return 0
     wrong = _wrong_count(name, command, len(parsed.arguments))
     if wrong:
-        return _complain(f"sampan: {wrong}\n\n{usage}\n\n{more}", 1)
+        return _complain(
+            f"sampan: {wrong}\n\n{usage}\n\n{see if command.most is None else more}", 1
+        )
+    session = None
     try:
-        return command.run(_session(options), parsed)
-    except Failure as failure:
-        return _complain(str(failure), failure.code)
+        session = _session(options)
+        return command.run(session, parsed)
     except SampanError as error:
-        text = str(error)
-        if isinstance(error, UnavailableError) and "Cannot connect" in text:
-            text += "\nTo start Sampan's own: sudo sampan dockerd"
-        if command.runs_container:
-            return _complain(f"sampan: {text}\n\n{more}", 125)
-        return _complain(text, 1)
+        return _failed(command, error, more)
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _failed(command: Command, error: SampanError, more: str) -> int:
+    """Tell the error; returns the exit code."""
+    if isinstance(error, Failure):
+        return _complain(str(error), error.code)
+    text = str(error)
+    if isinstance(error, UnavailableError) and "Cannot connect" in text:
+        text += "\nTo start Sampan's own: sudo sampan dockerd"
+    if command.runs_container:
+        return _complain(f"sampan: {text}\n\n{more}", 125)
+    return _complain(text, 1)
 
 
 def _session(options: Parsed) -> Session:
@@ -136,9 +149,11 @@ def _no_command(words: list[str]) -> int:
         }
         print(group_help(group, GROUPS[group], inside), end="")
         return 0
-    named = " ".join(words[:2] if group in GROUPS else words[:1])
+    if group in GROUPS:
+        usage = f"Usage:  sampan {group}\n\nRun 'sampan {group} --help' for more information"
+        return _complain(f"sampan: unknown command: sampan {group} {words[1]}\n\n{usage}", 1)
     return _complain(
-        f"sampan: unknown command: sampan {named}\n\nRun 'sampan --help' for more information", 1
+        f"sampan: unknown command: sampan {group}\n\nRun 'sampan --help' for more information", 1
     )
 
 

@@ -40,6 +40,11 @@ class Session:
         self._tls = tls
         self._client: Client | None = None
 
+    def close(self) -> None:
+        """Close what was connected."""
+        if self._client is not None:
+            self._client.close()
+
     @property
     def address(self) -> Address:
         """Where the daemon is."""

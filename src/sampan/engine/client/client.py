@@ -45,6 +45,14 @@ class Client:
         self.headers = {"User-Agent": "sampan", **(headers or {})}
         self._version = version.removeprefix("v")
         self._idle: list[Connection] = []
+        self._made: list[Connection] = []
+
+    def close(self) -> None:
+        """Close every connection, whatever is still to be read of it."""
+        for connection in self._made:
+            connection.close()
+        self._made.clear()
+        self._idle.clear()
 
     @property
     def version(self) -> str:
@@ -128,7 +136,11 @@ class Client:
         body: bytes | Iterable[bytes] | None,
         fresh: bool = False,
     ) -> Response:
-        connection = dial(self.address) if fresh or not self._idle else self._idle.pop()
+        if fresh or not self._idle:
+            connection = dial(self.address)
+            self._made.append(connection)
+        else:
+            connection = self._idle.pop()
         connection.send(method, target, {**self.headers, **headers}, body)
         return connection.receive(method)
 

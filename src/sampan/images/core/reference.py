@@ -92,7 +92,8 @@ def parse_reference(text: str) -> Reference:
         domain = _DEFAULT_DOMAIN
     path, colon, tag = rest.partition(":")
     if path != path.lower():
-        raise InvalidError(f"invalid reference format: repository name ({path}) must be lowercase")
+        name = path if "/" in path or domain != _DEFAULT_DOMAIN else f"library/{path}"
+        raise InvalidError(f"invalid reference format: repository name ({name}) must be lowercase")
     wrong_tag = bool(colon) and not _TAG.fullmatch(tag)
     if not _PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain) or wrong_tag or len(path) > 255:
         raise InvalidError("invalid reference format")

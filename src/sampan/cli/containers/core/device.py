@@ -129,8 +129,7 @@ def _gpu_field(request: dict[str, Any], field: str, key: str, value: str) -> Non
             request["Count"] = -1 if value == "all" else integer(value)
         except ValueError:
             raise InvalidError(
-                f'invalid count ({value}): value must be either "all" or an integer: '
-                f'strconv.Atoi: parsing "{value}": invalid syntax'
+                f'invalid count ({value}): value must be either "all" or an integer: invalid syntax'
             ) from None
     elif key == "device":
         request["DeviceIDs"] = value.split(",")

@@ -121,8 +121,8 @@ class _Reader:
 
     def shorts(self, letters: str, rest: list[str]) -> None:
         """Take single letters: flags without values up to one that takes what follows."""
-        cluster = letters
         while letters:
+            cluster = letters
             letter, letters = letters[0], letters[1:]
             flag = self._short.get(letter)
             if flag is None:

@@ -39,7 +39,9 @@ def _ulimit(text: str) -> dict[str, Any]:
         raise InvalidError(f"invalid ulimit type: {name}")
     soft_text, colon, hard_text = value.partition(":")
     if ":" in hard_text:
-        raise InvalidError(f"too many limit value arguments - {value}, can only have up to two")
+        raise InvalidError(
+            f"too many limit value arguments - {value}, can only have up to two, `soft[:hard]`"
+        )
     soft = integer(soft_text)
     hard = integer(hard_text) if colon else soft
     if hard != -1 and (soft == -1 or soft > hard):

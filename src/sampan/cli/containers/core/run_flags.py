@@ -38,7 +38,7 @@ def _sysctl(text: str) -> str:
 def _extra_host(text: str) -> str:
     at = min((text.find(sign) for sign in "=:" if sign in text), default=-1)
     name, address = (text[:at], text[at + 1 :]) if at > 0 else ("", "")
-    if not name or not address:
+    if not name:
         raise InvalidError(f'bad format for add-host: "{text}"')
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
