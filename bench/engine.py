@@ -39,7 +39,11 @@ METRICS: Final = {
     "hundred": Metric("100 containers started at once", "ms", 1, False),
     "memory": Metric("memory of the idle engine, PSS of all its processes", "MiB", 60, False, True),
 }
-RUNTIMES: Final = {"runc": "runc", "crun": "crun"}
+RUNTIMES: Final = {
+    "runc": "runc",
+    "crun": "crun",
+    "sampan": f"{Path(sys.executable).with_name('sampan')} runc",
+}
 
 
 def median_of(count: int, measure: Callable[[], float]) -> float:

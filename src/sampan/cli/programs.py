@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NamedTuple, cast
+from typing import cast
+
+from sampan.base.record import record
 
 __all__ = ["LINKS", "PROGRAMS", "Program", "run"]
 
 
-class Program(NamedTuple):
+@record
+class Program:
     """A program: its module has `main(arguments) -> exit code`."""
 
     module: str

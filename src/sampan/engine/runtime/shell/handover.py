@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import InvalidError, SampanError, UnsupportedError
@@ -191,6 +190,6 @@ def _with_mapped_layers(option: str, mapped: Callable[[str], str]) -> str:
         return f"lowerdir={':'.join(map(mapped, value.split(':')))}"
     if key in ("upperdir", "workdir"):
         # Both are below one directory, for they must be on one mount.
-        path = Path(value)
-        return f"{key}={mapped(str(path.parent))}/{path.name}"
+        parent, name = os.path.split(value)
+        return f"{key}={mapped(parent)}/{name}"
     return option
