@@ -30,12 +30,13 @@ from sampan.engine.cri.pb.container_pb2 import (
     ContainerFilter,
     ContainerState,
     ContainerStatus,
+    MountPropagation,
 )
 from sampan.engine.cri.pb.resources_pb2 import LinuxContainerResources
 from sampan.engine.cri.pb.security_pb2 import NamespaceMode
 from sampan.engine.cri.shell.catalogue import Catalogue
 from sampan.engine.cri.shell.images import PodImages
-from sampan.engine.cri.shell.machine import kernel_version
+from sampan.engine.cri.shell.machine import check_propagation, kernel_version
 from sampan.engine.cri.shell.pods import Pods, labels_match, pod_files
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.shell.container import Container
@@ -117,6 +118,9 @@ class PodContainers:
         for mount in config.mounts:
             if not os.path.lexists(mount.host_path):
                 Path(mount.host_path).mkdir(mode=0o755, parents=True)
+            if mount.propagation != MountPropagation.PROPAGATION_PRIVATE:
+                both = mount.propagation == MountPropagation.PROPAGATION_BIDIRECTIONAL
+                check_propagation(mount.host_path, both_ways=both)
         record.host_config["Devices"] = [
             one for device in record.host_config["Devices"] for one in _devices_below(device)
         ]

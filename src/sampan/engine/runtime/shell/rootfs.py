@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sampan.base.errors import InvalidError, invariant
-from sampan.engine.runtime.core.mount_options import RDONLY, parse_options
+from sampan.engine.runtime.core.mount_options import RDONLY, SHARED, parse_options
 from sampan.engine.runtime.core.plan import (
     AttachMount,
     BindRoot,
@@ -48,7 +48,7 @@ class RootBuilder:
     ) -> None:
         """`given` are mounts that the parent has made, by the number of the step before pivot."""
         self._plan = plan
-        self._given = given
+        self._given = dict(given)
         self._host_mount_namespace = host_mount_namespace
         self._in_user_namespace = in_user_namespace
         self._root_fd = -1
@@ -60,21 +60,34 @@ class RootBuilder:
         own = os.stat("/proc/self/ns/mnt").st_ino
         invariant(own != self._host_mount_namespace, "the child is in the host's mount namespace")
         self._cgroup_paths = cgroup_paths
+        self._open_shared()
         for number, step in enumerate(self._plan.before_pivot):
             self._carry_out(step, self._given.get(number, -1))
         # Only for a root without a null device of its own; read-only, so that its mode stays.
         self._null_fd = syscalls.open_tree("/dev/null", recursive=False)
         syscalls.mount_setattr(self._null_fd, set_=RDONLY)
 
+    def _open_shared(self) -> None:
+        """Copy what is to be mounted as shared while it still is one with the host's mount."""
+        for number, step in enumerate(self._plan.before_pivot):
+            if number in self._given or not isinstance(step, AttachMount) or not step.is_bind:
+                continue
+            if step.options.propagation == SHARED and not step.options.namespace:
+                self.step = _words(step)
+                self._given[number] = mounts.tree(step.source, step.options)
+
     def enter(self) -> None:
         """Pivot into the root, then carry out the steps that see the container's files only."""
         self.step = "pivot_root"
+        old_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._root_fd)
         syscalls.pivot_root(".", ".")
         # The old root lies on top of the new one: a mount event there must not reach the host.
+        os.fchdir(old_fd)
         syscalls.mount(None, ".", None, 0x4000 | 1 << 19)
         syscalls.umount2(".", 2)
         os.chdir("/")
+        os.close(old_fd)
         os.close(self._root_fd)
         self._root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         for step in self._plan.after_pivot:
