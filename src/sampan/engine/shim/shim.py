@@ -15,10 +15,10 @@ import signal
 import socket
 import struct
 import time
-from dataclasses import replace
 from typing import Any, Final
 
 from sampan.base.errors import NotFoundError, SampanError
+from sampan.base.record import changed
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, RootMount, plan
 from sampan.engine.runtime.core.seccomp import compile_filter, filter_flags
 from sampan.engine.runtime.core.spec import Process, Spec, parse_process, parse_spec
@@ -348,7 +348,7 @@ class _Shim:
         """Return a further process with the bounds of the container's first one."""
         first = self._spec.process
         assert first is not None
-        return replace(
+        return changed(
             process,
             rlimits=process.rlimits or first.rlimits,
             no_new_privileges=process.no_new_privileges or first.no_new_privileges,
