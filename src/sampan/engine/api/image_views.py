@@ -41,13 +41,25 @@ class ImageViews:
             "ParentId": entry.parent,
             "RepoTags": list(tags),
             "RepoDigests": list(digests),
-            "Created": int(instant(entry.image.created)),
+            "Created": int(instant(entry.created)),
             "Size": self._images.size(entry),
             "SharedSize": -1,
-            "Labels": entry.image.config.get("Labels"),
+            "Labels": dict(entry.labels) or None,
             "Containers": -1,
             "Descriptor": self._target(entry).document,
         }
+
+    def usage(self) -> list[dict[str, Any]]:
+        """Return the rows of all images with what they share, and how many containers they have."""
+        shared = self.shared_sizes()
+        users = Counter(one.record.image_id for one in self._engine.registry)
+        rows = []
+        for entry in self._images.index.entries():
+            tags = [parse_reference(name).familiar for name in entry.tags]
+            digests = [parse_reference(name).familiar for name in entry.digests]
+            numbers = {"SharedSize": shared[entry.id], "Containers": users[entry.id]}
+            rows.append({**self.summary(entry, tags, digests), **numbers})
+        return rows
 
     def inspection(self, entry: Entry) -> dict[str, Any]:
         """Return everything about an image."""

@@ -86,16 +86,16 @@ class ImageRoutes:
             return False
         if filters.has("reference") and not (tags or digests):
             return False
-        if not filters.labels(entry.image.config.get("Labels") or {}):
+        if not filters.labels(entry.labels):
             return False
-        own = instant(entry.image.created)
+        own = instant(entry.created)
         if not _before(entry, filters):
             return False
         for text in filters.values("before"):
-            if own >= instant(self._images.find(text).image.created):
+            if own >= instant(self._images.find(text).created):
                 return False
         for text in filters.values("since"):
-            if own <= instant(self._images.find(text).image.created):
+            if own <= instant(self._images.find(text).created):
                 return False
         return True
 
@@ -145,7 +145,7 @@ class ImageRoutes:
         hidden = set() if everything else self._hidden()
 
         def chosen(entry: Entry) -> bool:
-            labels = entry.image.config.get("Labels") or {}
+            labels = entry.labels
             unlike = not filters.has("label!") or not filters.labels(labels, "label!")
             dangling = not entry.tags and entry.id not in hidden
             meant = (everything or dangling) and filters.labels(labels) and unlike
@@ -173,7 +173,7 @@ def _names(entry: Entry, filters: Filters) -> tuple[list[str], list[str]]:
 def _before(entry: Entry, filters: Filters) -> bool:
     """Tell whether an image was made before the filter `until`, if that is given."""
     moments = [parse_until(text, time.time()) for text in filters.values("until")]
-    return all(instant(entry.image.created) < moment for moment in moments)
+    return all(instant(entry.created) < moment for moment in moments)
 
 
 def _like(name: Reference, pattern: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from sampan import __version__
-from sampan.base.moment import instant
+from sampan.engine.api.image_views import ImageViews
 from sampan.engine.api.information import information, version_document
 from sampan.engine.api.routing import (
     API_VERSION,
@@ -18,7 +18,6 @@ from sampan.engine.api.routing import (
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_moment
 from sampan.engine.daemon.shell.engine import Engine
-from sampan.images.core.reference import parse_reference
 from sampan.loop.rest import Response
 
 __all__ = ["HEADERS", "SystemRoutes"]
@@ -79,22 +78,7 @@ class SystemRoutes:
 
     async def _usage(self, _: Call) -> Response:
         engine = self._engine
-        images = []
-        for entry in engine.images.index.entries():
-            users = engine.image_users(entry.image.id)
-            images.append(
-                {
-                    "Id": entry.image.id,
-                    "ParentId": entry.parent,
-                    "RepoTags": [parse_reference(name).familiar for name in entry.tags],
-                    "RepoDigests": [],
-                    "Created": int(instant(entry.image.created)),
-                    "Size": engine.images.size(entry),
-                    "SharedSize": 0,
-                    "Labels": entry.image.config.get("Labels"),
-                    "Containers": len(users),
-                }
-            )
+        images = ImageViews(engine).usage()
         containers = engine.listing.summaries(Filters({}), everything=True, limit=0, size=True)
         volumes = [
             {
@@ -108,7 +92,7 @@ class SystemRoutes:
         ]
         return json_response(
             {
-                "LayersSize": sum(one["Size"] for one in images),
+                "LayersSize": engine.images.layers_size(),
                 "Images": images,
                 "Containers": containers,
                 "Volumes": volumes,

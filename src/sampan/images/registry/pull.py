@@ -18,7 +18,7 @@ from sampan.images.core.reference import Reference
 from sampan.images.registry.download import Downloads, Report
 from sampan.images.registry.repository import Repository
 from sampan.images.shell.index import CONFIG_BYTES, Entry
-from sampan.images.shell.store import ImageStore
+from sampan.images.shell.store import ImageStore, NewImage
 from sampan.images.shell.thread import in_thread
 
 __all__ = ["Pull", "Pulled"]
@@ -79,9 +79,8 @@ class Pull:
             fresh = await self._layers(chosen)
             before = self._store.index.named(reference.key)
             blobs = [layer.digest for layer in chosen.manifest.layers]
-            entry = await self._store.add(
-                chosen.image, blobs, names, manifest=chosen.descriptor, index=chosen.index
-            )
+            new = NewImage(chosen.image, blobs, names, chosen.descriptor, index=chosen.index)
+            entry = await self._store.add(new)
         fresh = fresh or before is not entry
         self._report(Progress.message(f"Digest: {target.digest}"))
         self._warn(reference, chosen.image)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from sampan.images.core.image import parse_image
 from sampan.images.shell.index import Entry
 from sampan.images.shell.layers import apply_layer
-from sampan.images.shell.store import ImageStore, now_text
+from sampan.images.shell.store import ImageStore, NewImage, now_text
 from sampan.images.shell.thread import in_thread
 
 __all__ = ["commit_container", "import_root"]
@@ -99,6 +99,6 @@ async def _make(
     parent: str = "",
 ) -> Entry:
     image = parse_image(json.dumps(document, separators=(",", ":")).encode())
-    entry = await store.add(image, blobs, [name] if name else (), parent=parent)
+    entry = await store.add(NewImage(image, blobs, [name] if name else (), parent=parent))
     store.event(action, entry.id, entry, name or "")
     return entry

@@ -10,7 +10,7 @@ from sampan.images.core.platform import Platform
 from sampan.images.shell.archive_writer import Saved, write_archive
 from sampan.images.shell.archives import read_archive
 from sampan.images.shell.index import Entry
-from sampan.images.shell.store import ImageStore, names_meant
+from sampan.images.shell.store import ImageStore, NewImage, names_meant
 from sampan.images.shell.thread import in_thread
 
 __all__ = ["load_images", "save_images"]
@@ -35,15 +35,12 @@ async def load_images(
             file.seek(0)
             async with store.operation():
                 found = await in_thread(read_archive, file, store.content, machine, platforms)
-                for loaded in found:
-                    entry = await store.add(
-                        loaded.image,
-                        loaded.blobs,
-                        loaded.names,
-                        manifest=loaded.manifest,
-                        index=loaded.index,
-                    )
-                    results.append((entry, loaded.names))
+                new = [
+                    NewImage(one.image, one.blobs, one.names, one.manifest, index=one.index)
+                    for one in found
+                ]
+                for one, entry in zip(found, await store.add_all(new), strict=True):
+                    results.append((entry, one.names))
                     store.event("load", entry.id, entry)
     finally:
         async with store.changing():

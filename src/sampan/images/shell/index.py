@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,8 +69,10 @@ class Entry:
 
     __slots__ = (
         "_blobs",
+        "_created",
         "_diff_ids",
         "_images",
+        "_labels",
         "digests",
         "id",
         "index",
@@ -91,18 +93,42 @@ class Entry:
         self._images = images
         self._blobs: tuple[str, ...] | None = None
         self._diff_ids: tuple[str, ...] | None = None
+        self._created: str | None = None
+        self._labels: Mapping[str, str] | None = None
 
     @property
     def image(self) -> Image:
         """Its configuration; NotFoundError when that is no longer here."""
         return self._images.get(self.id)
 
+    def _learn(self) -> None:
+        """Keep of the configuration what lists of images need."""
+        image = self.image
+        labels = image.config.get("Labels")
+        self._labels = labels if isinstance(labels, Mapping) else {}
+        self._created = image.created
+        self._diff_ids = tuple(map(sys.intern, image.diff_ids))
+
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """The layers' digests when they are plain tars."""
         if self._diff_ids is None:
-            self._diff_ids = tuple(map(sys.intern, self.image.diff_ids))
-        return self._diff_ids
+            self._learn()
+        return self._diff_ids or ()
+
+    @property
+    def created(self) -> str:
+        """When it was made, RFC 3339."""
+        if self._created is None:
+            self._learn()
+        return self._created or ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+        if self._labels is None:
+            self._learn()
+        return self._labels or {}
 
     def chains(self) -> list[str]:
         """Return the chain ids of its layers, none when its configuration cannot be read."""
@@ -147,6 +173,7 @@ class ImageIndex:
         self._images = _Images(content)
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
+        self._written = b""
         if self._path.exists():
             self._load()
 
@@ -196,9 +223,12 @@ class ImageIndex:
         return json.dumps(document, separators=(",", ":")).encode()
 
     def write(self, document: bytes) -> None:
-        """Replace what is on disk, after the blobs that it names; blocks."""
+        """Replace what is on disk, if it is something else, after the blobs it names; blocks."""
+        if document == self._written:
+            return
         self._content.sync()
         replace_file(self._path, document)
+        self._written = document
 
     def entries(self) -> list[Entry]:
         """Return all images."""

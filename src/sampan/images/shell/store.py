@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,10 +28,22 @@ from sampan.images.shell.index import Entry, ImageIndex
 from sampan.images.shell.snapshots import Snapshots
 from sampan.images.shell.thread import in_thread
 
-__all__ = ["ImageEvent", "ImageStore", "names_meant", "now_text"]
+__all__ = ["ImageEvent", "ImageStore", "NewImage", "names_meant", "now_text"]
 
 ImageEvent = Callable[[str, str, Mapping[str, str]], None]
 """Called with the action, the image's id or name, and attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """An image to add under full names; without a manifest it gets one of its own."""
+
+    image: Image
+    blobs: Sequence[str]
+    names: Sequence[str] = ()
+    manifest: Descriptor | None = None
+    parent: str = ""
+    index: str = ""
 
 
 class ImageStore:
@@ -84,6 +97,11 @@ class ImageStore:
         """Return the bytes that an image's layers take when they are unpacked."""
         return sum(map(self.layer_size, chain_ids(entry.diff_ids)))
 
+    def layers_size(self) -> int:
+        """Return the bytes of all images' layers, of shared ones once."""
+        chains = {chain for entry in self.index.entries() for chain in entry.chains()}
+        return sum(map(self.layer_size, chains))
+
     def layer_size(self, chain: str) -> int:
         """Return the bytes of one layer's own files, 0 when it is not unpacked."""
         found = self._sizes.get(chain)
@@ -97,7 +115,7 @@ class ImageStore:
         """Tell listeners what happened to an image."""
         labels: Mapping[str, object] = {}
         with contextlib.suppress(SampanError):
-            labels = entry.image.config.get("Labels") or {}
+            labels = entry.labels
         attributes = {str(key): str(value) for key, value in labels.items()}
         self._on_event(action, actor, {"name": name or actor, **attributes})
 
@@ -159,28 +177,28 @@ class ImageStore:
             return "+gzip"
         return "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
 
-    async def add(
-        self,
-        image: Image,
-        blobs: Sequence[str],
-        names: Iterable[str] = (),
-        *,
-        manifest: Descriptor | None = None,
-        parent: str = "",
-        index: str = "",
-    ) -> Entry:
-        """Add an image whose blobs are here under these full names; within an operation.
-
-        Its layers are unpacked if they are not yet. Without a manifest it gets one of its own.
-        """
-        await self.unpack(image.diff_ids, blobs)
-        if manifest is None:
-            manifest = await self.describe(image, blobs)
-        async with self.changing():
-            entry = self.index.add(image.id, manifest, parent=parent, index=index)
-            for name in names:
-                self.index.name(entry, name)
+    async def add(self, new: NewImage) -> Entry:
+        """Add an image whose blobs are here; within an operation."""
+        [entry] = await self.add_all([new])
         return entry
+
+    async def add_all(self, images: Sequence[NewImage]) -> list[Entry]:
+        """Add images whose blobs are here, all or none; within an operation.
+
+        Their layers are unpacked if they are not yet.
+        """
+        manifests = []
+        for new in images:
+            await self.unpack(new.image.diff_ids, new.blobs)
+            manifests.append(new.manifest or await self.describe(new.image, new.blobs))
+        entries = []
+        async with self.changing():
+            for new, manifest in zip(images, manifests, strict=True):
+                entry = self.index.add(new.image.id, manifest, parent=new.parent, index=new.index)
+                for name in new.names:
+                    self.index.name(entry, name)
+                entries.append(entry)
+        return entries
 
     async def tag(self, source: str, repository: str, tag: str) -> None:
         """Give an image a further name."""
