@@ -12,15 +12,23 @@ from pathlib import Path
 import docker
 import pytest
 from tests.engine_server import EngineServer
+from tests.netns import NetworkNamespace
 from tests.real import require, require_root
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[EngineServer]:
+def netns() -> Iterator[NetworkNamespace]:
     require_root()
-    server = EngineServer(tmp_path).start()
+    made = NetworkNamespace.make()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path, netns: NetworkNamespace) -> Iterator[EngineServer]:
+    server = EngineServer(tmp_path, netns=netns.path).start()
     server.load()
     try:
         yield server
@@ -84,10 +92,11 @@ def wait_until_gone(pid: int) -> None:
         os.close(fd)
 
 
-def test_kills_at_random_moments_leave_nothing(own: EngineServer) -> None:
+def test_kills_at_random_moments_leave_nothing(own: EngineServer, netns: NetworkNamespace) -> None:
     chance = random.Random(7)
     ids: list[str] = []
-    run_for_a_moment = "run -d --network none --rm busybox sh -c".split()
+    own.docker("network", "create", "mine")
+    run_for_a_moment = "run -d --network mine --expose 80 -P --rm busybox sh -c".split()
     run_for_a_moment.append("sleep 0.$((RANDOM % 5))")
     for _ in range(4):
         clients = [
@@ -115,6 +124,11 @@ def test_kills_at_random_moments_leave_nothing(own: EngineServer) -> None:
     own.stop()
     assert shims_below(own.place / "exec") == []
     own.start()
+    assert netns.links("veth") == []
+    assert list((own.place / "exec" / "network").iterdir()) == []
+    assert "tcp . " not in netns.rules()
+    own.docker("network", "rm", "mine")
+    assert netns.links("bridge") == ["sampan0"]
 
 
 def test_stopping_the_daemon_stops_its_containers(own: EngineServer) -> None:

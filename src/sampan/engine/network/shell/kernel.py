@@ -196,6 +196,8 @@ class Kernel:
             made = [add_bridge(name, mac=mac.hex(":"), mtu=record.mtu)]
             try:
                 self.route.change([*made, set_link(name, alias=self._mark)])
+            except PermissionError:
+                raise
             except OSError as error:
                 raise UnavailableError(f"cannot make bridge {name}: {error.strerror}") from error
             found = self.link(name)
@@ -218,14 +220,15 @@ class Kernel:
     def remove_leftovers(self, bridges: Collection[str], devices: Collection[str]) -> None:
         """Remove this engine's bridges but those, and on those all ports but the devices named."""
         links = self.links()
-        kept = {one.index for one in links if one.name in bridges}
-        for one in links:
-            stray = one.kind == "bridge" and one.alias == self._mark and one.name not in bridges
-            stray |= one.kind == "veth" and one.master in kept and one.name not in devices
-            stray |= one.kind == "veth" and one.alias == self._mark and one.name not in devices
-            if stray:
-                _LOG.info("removing %s, which an earlier engine has left", one.name)
-                self.route.change([delete_link(one.name)], tolerate=(errno.ENODEV,))
+        own = [one for one in links if one.kind == "bridge"]
+        own = [one for one in own if one.alias == self._mark or one.name in bridges]
+        ports = {one.index for one in own}
+        strays = [one for one in links if one.kind == "veth" and one.master in ports]
+        strays = [one for one in strays if one.name not in devices]
+        strays += [one for one in own if one.name not in bridges]
+        for one in strays:
+            _LOG.info("removing %s, which an earlier engine has left", one.name)
+            self.route.change([delete_link(one.name)], tolerate=(errno.ENODEV,))
 
     def make_sandbox(
         self, path: Path, wirings: Sequence[Wiring], *, names: bool

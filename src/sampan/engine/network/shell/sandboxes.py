@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from sampan.base.errors import ConflictError, DeniedError, NotFoundError, SampanError
 from sampan.engine.network.core.definition import NetworkOptions
@@ -35,6 +36,7 @@ from sampan.engine.network.shell.worker import KernelThread
 __all__ = ["NameService", "Sandboxes"]
 
 _LOG = logging.getLogger(__name__)
+_SWEEP_AFTER_S: Final = 2.0
 
 
 class NameService(Protocol):
@@ -77,6 +79,8 @@ class Sandboxes:
         self._ports = HostPorts(options.host_ip)
         self._proxies: dict[str, list[TcpProxy | UdpProxy]] = {}
         self._open: dict[str, Sandbox] = {}
+        self._going: list[Endpoint] = []
+        self._sweeping: asyncio.Task[None] | None = None
 
     def __iter__(self) -> Iterator[Sandbox]:
         return iter(list(self._open.values()))
@@ -258,6 +262,19 @@ class Sandboxes:
             del self._open[key]
             for endpoint in sandbox.endpoints:
                 self._release(endpoint)
+            self._sweep_later(sandbox.endpoints)
+
+    def _sweep_later(self, endpoints: Sequence[Endpoint]) -> None:
+        """Remove devices a while later, should something still hold their namespace."""
+        self._going += endpoints
+        if self._going and self._sweeping is None:
+            self._sweeping = asyncio.ensure_future(self._sweep())
+
+    async def _sweep(self) -> None:
+        await asyncio.sleep(_SWEEP_AFTER_S)
+        self._sweeping = None
+        going, self._going = self._going, []
+        await self._thread.call(self._kernel.unplug, going)
 
     def _unmake(self, sandbox: Sandbox, changes: Sequence[tuple[int, Elements]]) -> None:
         """Do the kernel's part of a closing; on the thread."""
@@ -407,6 +424,8 @@ class Sandboxes:
 
     def leave(self) -> None:
         """Stop answering and copying; the sandboxes stay for the next engine."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for sandbox in self._open.values():
             self._names.drop(sandbox.key)
             for proxy in self._proxies.pop(sandbox.key, ()):
