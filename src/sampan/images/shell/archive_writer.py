@@ -1,17 +1,19 @@
-"""Images into one tar that is a docker archive and an OCI layout at once, as Docker writes it."""
+"""Images into one tar that is a docker archive and an OCI layout at once, as Docker writes it.
+
+The same images make the same bytes.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from sampan.images.core.manifest import MANIFEST_BYTES, OCI_INDEX, parse_manifest
 from sampan.images.core.reference import parse_reference
+from sampan.images.core.tar import BLOCK_BYTES, Kind, header, padding
+from sampan.images.core.tar import Entry as TarEntry
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.index import Entry
 
@@ -57,29 +59,32 @@ def write_archive(images: Sequence[Saved], content: ContentStore) -> Iterator[by
         notes = [{_NAME: name, _REF: name.rpartition(":")[2]} for name in one.names]
         descriptors += [{**top, "annotations": note} for note in notes] or [top]
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
+    for folder in ["blobs", *sorted({_path(blob).rpartition("/")[0] for blob in blobs})]:
+        yield header(TarEntry(folder, Kind.DIRECTORY, 0o755))
+    for blob in blobs:
+        yield from _blob(blob, content)
     documents = {
-        "index.json": json.dumps(index).encode(),
-        "manifest.json": json.dumps(manifest).encode(),
-        "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+        "index.json": _json(index),
+        "manifest.json": _json(manifest),
+        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
     }
-    yield from _tar(documents, [(_path(blob), content.path(blob)) for blob in blobs])
+    for name, data in documents.items():
+        yield header(TarEntry(name, size=len(data))) + data + bytes(padding(len(data)))
+    yield bytes(2 * BLOCK_BYTES)
 
 
 def _path(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _tar(documents: dict[str, bytes], blobs: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
-    for name, path in blobs:
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = path.stat().st_size, 0o644
-        yield member.tobuf()
-        with open(path, "rb") as file:
-            while data := file.read(_COPY_BYTES):
-                yield data
-        yield bytes(-member.size % 512)
-    for name, data in documents.items():
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = len(data), 0o644
-        yield member.tobuf() + data + bytes(-len(data) % 512)
-    yield bytes(io.DEFAULT_BUFFER_SIZE)
+def _json(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _blob(digest: str, content: ContentStore) -> Iterator[bytes]:
+    size = content.size(digest)
+    with content.open(digest) as file:
+        yield header(TarEntry(_path(digest), size=size))
+        while data := file.read(_COPY_BYTES):
+            yield data
+        yield bytes(padding(size))

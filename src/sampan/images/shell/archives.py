@@ -1,43 +1,41 @@
 """Images out of one tar: the docker archive (`manifest.json`) and the OCI layout (`index.json`).
 
-An archive may be either or both at once; blobs are taken out of the tar one by one, verified, and
-everything else in it is ignored. What the layout says of manifests and indexes is kept, so that an
-image that has been saved comes back as what it was.
+An archive may be either or both at once; what no document of it names is ignored. What the layout
+says of manifests and indexes is kept, so that an image that has been saved comes back as what it
+was.
 """
 
 from __future__ import annotations
 
 import json
-import posixpath
-import re
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 from sampan.base.errors import InvalidError, LimitError, NotFoundError
-from sampan.images.core.image import Image, parse_image
+from sampan.images.core.image import Image
 from sampan.images.core.manifest import (
     MANIFEST_BYTES,
     Descriptor,
     Index,
     Manifest,
-    descriptor_of,
     parse_manifest,
 )
 from sampan.images.core.platform import Platform, platform_of, preferences
-from sampan.images.core.reference import is_digest, tag_name
-from sampan.images.shell.compression import open_plain, peek
+from sampan.images.core.reference import tag_name
+from sampan.images.core.tar import TarError
+from sampan.images.shell.archive_files import ArchiveFiles
+from sampan.images.shell.compression import DAMAGED
 from sampan.images.shell.content import ContentStore
 
 __all__ = ["Loaded", "read_archive"]
 
 _JSON_BYTES: Final = 8 << 20
-_COPY_BYTES: Final = 1 << 20
+_IMAGES: Final = 10_000
+_LAYERS: Final = 1_000
 _NAME: Final = "io.containerd.image.name"
 _REF: Final = "org.opencontainers.image.ref.name"
 _DEPTH: Final = 4
-_BLOB: Final = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +65,15 @@ def read_archive(
     images for these platforms are taken. Raises InvalidError when it is neither kind, LimitError
     for documents beyond 8 MiB, NotFoundError when no image is for a platform that is wanted.
     """
+    files = ArchiveFiles(content)
     try:
-        plain = cast(BinaryIO, open_plain(file, peek(file)))
-        with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 18) as tar:
-            return _Reader(content, machine, wanted).read(tar)
-    except (tarfile.TarError, EOFError) as error:
+        files.read(file)
+        return _Reader(files, machine, wanted).read()
+    except TarError as error:
+        raise InvalidError(f"the archive cannot be read: {error}") from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise InvalidError(f"the archive cannot be read: {error}") from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         # Documents of strangers: whatever shape they have instead of the one they should have.
@@ -79,30 +81,25 @@ def read_archive(
 
 
 class _Reader:
-    """Stores every blob as it comes; documents decide afterwards which of them are layers."""
+    """Finds the images that the documents of an archive name."""
 
     def __init__(
-        self, content: ContentStore, machine: Platform | None, wanted: Sequence[Platform]
+        self, files: ArchiveFiles, machine: Platform | None, wanted: Sequence[Platform]
     ) -> None:
-        self._content = content
+        self._files = files
         self._machine = machine
         self._wanted = wanted
-        self._digests: dict[str, str] = {}
-        self._links: dict[str, str] = {}
 
-    def read(self, tar: tarfile.TarFile) -> list[Loaded]:
-        for member in tar:
-            name = posixpath.normpath(member.name)
-            if member.isreg():
-                self._digests[name] = self._store(tar, member, name)
-            elif member.issym() or member.islnk():
-                folder = posixpath.dirname(name) if member.issym() else ""
-                self._links[name] = posixpath.normpath(posixpath.join(folder, member.linkname))
-        if not {"manifest.json", "index.json"} & set(self._digests):
+    def read(self) -> list[Loaded]:
+        """Return the images; nothing but their blobs has been kept."""
+        found: list[Loaded] = []
+        layout, docker = self._files.find("index.json"), self._files.find("manifest.json")
+        if not layout and not docker:
             raise InvalidError("the archive has neither a manifest.json nor an index.json")
-        found = self._layout() if "index.json" in self._digests else []
-        if "manifest.json" in self._digests:
-            found = _joined(found, self._docker())
+        if layout:
+            found = self._layout(layout)
+        if docker:
+            found = _joined(found, self._docker(docker))
         meant = [one for one in found if self._is_wanted(one.image)]
         if self._wanted and not meant:
             asked = ", ".join(map(str, self._wanted))
@@ -113,41 +110,26 @@ class _Reader:
         own = [platform_of(image.document)]
         return not self._wanted or any(preferences(one, own) for one in self._wanted)
 
-    def _store(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> str:
-        source = tar.extractfile(member)
-        assert source is not None
-        found = _BLOB.fullmatch(name)
-        expected = f"{found[1]}:{found[2]}" if found is not None else None
-        if expected is not None and not is_digest(expected):
-            expected = None
-        with self._content.writer(expected) as writer:
-            while data := source.read(_COPY_BYTES):
-                writer.write(data)
-            return writer.commit()
-
-    def _digest(self, name: str) -> str:
-        name = posixpath.normpath(name)
-        for _ in range(8):
-            if name in self._digests:
-                return self._digests[name]
-            name = self._links.get(name, "")
-        raise InvalidError("the archive lacks a file that its manifest names")
-
     def _json(self, digest: str) -> Any:
         try:
-            return json.loads(self._content.read(digest, _JSON_BYTES))
+            return json.loads(self._files.bytes(digest, _JSON_BYTES))
         except ValueError as error:
             raise InvalidError(f"the archive has a document that is not JSON: {error}") from None
 
     # The docker archive.
 
-    def _docker(self) -> Iterator[Loaded]:
-        manifest = self._json(self._digest("manifest.json"))
+    def _docker(self, digest: str) -> Iterator[Loaded]:
+        manifest = self._json(digest)
         if not isinstance(manifest, list):
             raise InvalidError("manifest.json is not a list")
+        if len(manifest) > _IMAGES:
+            raise LimitError(f"the archive has more than {_IMAGES} images")
         for one in manifest:
-            image = parse_image(self._content.read(self._digest(one["Config"]), _JSON_BYTES))
-            blobs = tuple(self._digest(name) for name in one.get("Layers") or ())
+            layers = one.get("Layers") or ()
+            if len(layers) > _LAYERS:
+                raise LimitError(f"an image of the archive has more than {_LAYERS} layers")
+            image = self._files.image(self._files.digest(one["Config"]))
+            blobs = tuple(self._files.digest(name) for name in layers)
             names = tuple(tag_name(name) for name in one.get("RepoTags") or ())
             self._check(image, blobs)
             yield Loaded(image, blobs, names)
@@ -159,14 +141,16 @@ class _Reader:
                 f"got {len(blobs)}"
             )
         for blob in blobs:
-            self._content.size(blob)
+            self._files.keep(blob)
 
     # The OCI layout.
 
-    def _layout(self) -> list[Loaded]:
+    def _layout(self, digest: str) -> list[Loaded]:
         loaded: list[Loaded] = []
-        for document in self._json(self._digests["index.json"]).get("manifests", ()):
-            descriptor = descriptor_of(document)
+        index = parse_manifest(self._files.bytes(digest, MANIFEST_BYTES))
+        if not isinstance(index, Index):
+            raise InvalidError("index.json is no index")
+        for descriptor in index.manifests:
             name = descriptor.annotations.get(_NAME) or descriptor.annotations.get(_REF) or ""
             names = (tag_name(name),) if "/" in name or ":" in name else ()
             loaded += self._walk(descriptor, names, "", 0)
@@ -177,16 +161,18 @@ class _Reader:
     ) -> Iterator[Loaded]:
         if depth > _DEPTH:
             raise LimitError("image indexes are nested too deeply")
-        raw = self._content.read(descriptor.digest, MANIFEST_BYTES)
+        raw = self._files.bytes(descriptor.digest, MANIFEST_BYTES)
         document = parse_manifest(raw, descriptor.media_type)
         if isinstance(document, Manifest):
             if document.is_image:
                 found = self._image(document, descriptor, names, index)
                 if self._is_wanted(found.image):
+                    self._files.keep(descriptor.digest)
                     yield found
             return
         for child in self._children(document):
             for one in self._walk(child, names, index or descriptor.digest, depth + 1):
+                self._files.keep(descriptor.digest)
                 yield one
                 names = ()
 
@@ -203,18 +189,17 @@ class _Reader:
         return [here[at] for at in best] + [one for at, one in enumerate(here) if at not in best]
 
     def _is_whole(self, digest: str) -> bool:
-        if not self._content.has(digest):
+        if not self._files.here(digest):
             return False
-        document = parse_manifest(self._content.read(digest, MANIFEST_BYTES))
+        document = parse_manifest(self._files.bytes(digest, MANIFEST_BYTES))
         if isinstance(document, Index):
             return True
-        return all(self._content.has(one.digest) for one in (document.config, *document.layers))
+        return all(self._files.here(one.digest) for one in (document.config, *document.layers))
 
     def _image(
         self, manifest: Manifest, descriptor: Descriptor, names: tuple[str, ...], index: str
     ) -> Loaded:
-        raw = self._content.read(manifest.config.digest, _JSON_BYTES)
-        image = parse_image(raw, manifest.config.digest)
+        image = self._files.image(manifest.config.digest)
         blobs = tuple(layer.digest for layer in manifest.layers)
         self._check(image, blobs)
         plain = Descriptor(
@@ -225,7 +210,10 @@ class _Reader:
 
 def _joined(layout: Sequence[Loaded], docker: Iterator[Loaded]) -> list[Loaded]:
     """Return the images of both halves of an archive, each once; of names the layout knows best."""
-    found = {one.image.id: one for one in layout}
+    found: dict[str, Loaded] = {}
+    for one in layout:  # one for each name
+        names = (*found[one.image.id].names, *one.names) if one.image.id in found else one.names
+        found[one.image.id] = replace(one, names=tuple(dict.fromkeys(names)))
     given = {name for one in layout for name in one.names}
     for one in docker:
         known = found.get(one.image.id, replace(one, names=()))

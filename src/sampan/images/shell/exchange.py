@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import contextlib
+import socket
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import BinaryIO, cast
 
 from sampan.images.core.platform import Platform
 from sampan.images.shell.archive_writer import Saved, write_archive
-from sampan.images.shell.archives import read_archive
+from sampan.images.shell.archives import Loaded, read_archive
 from sampan.images.shell.index import Entry
 from sampan.images.shell.store import ImageStore, NewImage, names_meant
 from sampan.images.shell.thread import in_thread
@@ -22,30 +24,70 @@ async def load_images(
     machine: Platform | None = None,
     platforms: Sequence[Platform] = (),
 ) -> list[tuple[Entry, tuple[str, ...]]]:
-    """Take in an archive; returns the images with the names they came with.
+    """Take in an archive as it comes; returns the images with the names they came with.
 
     What was stored of an archive that is refused goes again. `machine` and `platforms` are as in
     `read_archive`.
     """
     results: list[tuple[Entry, tuple[str, ...]]] = []
     try:
-        with tempfile.TemporaryFile(dir=store.spool) as file:
-            async for chunk in chunks:
-                await in_thread(file.write, chunk)
-            file.seek(0)
-            async with store.operation():
-                found = await in_thread(read_archive, file, store.content, machine, platforms)
-                new = [
-                    NewImage(one.image, one.blobs, one.names, one.manifest, index=one.index)
-                    for one in found
-                ]
-                for one, entry in zip(found, await store.add_all(new), strict=True):
-                    results.append((entry, one.names))
-                    store.event("load", entry.id, entry)
+        async with store.operation():
+            found = await _read(store, chunks, machine, platforms)
+            new = [
+                NewImage(one.image, one.blobs, one.names, one.manifest, index=one.index)
+                for one in found
+            ]
+            for one, entry in zip(found, await store.add_all(new), strict=True):
+                results.append((entry, one.names))
+                store.event("load", entry.id, entry)
     finally:
         async with store.changing():
             await store.collect()
     return results
+
+
+async def _read(
+    store: ImageStore,
+    chunks: AsyncIterable[bytes],
+    machine: Platform | None,
+    platforms: Sequence[Platform],
+) -> list[Loaded]:
+    """Read an archive in a thread while it comes in; nothing of it is stored twice."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def work() -> list[Loaded]:
+        # Closed at the end: the feeding sees that nobody reads any more.
+        with theirs, theirs.makefile("rb", buffering=1 << 20) as file:
+            return read_archive(cast(BinaryIO, file), store.content, machine, platforms)
+
+    feeding = asyncio.ensure_future(_feed(ours, chunks))
+    try:
+        found = await in_thread(work)
+        # A client that has gone away has told only half, even when that looks like an end.
+        await feeding
+        return found
+    finally:
+        feeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await feeding
+        ours.close()
+
+
+async def _feed(sock: socket.socket, chunks: AsyncIterable[bytes]) -> None:
+    """Pass on what comes; what nobody reads any more is taken and dropped."""
+    loop = asyncio.get_running_loop()
+    gone = False
+    try:
+        async for chunk in chunks:
+            if not gone:
+                try:
+                    await loop.sock_sendall(sock, chunk)
+                except (BrokenPipeError, ConnectionResetError):
+                    gone = True
+    finally:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
 
 
 async def save_images(
