@@ -204,3 +204,33 @@ def test_system_calls_are_refused_as_docker_does(pair: Pair, tmp_path: Path) -> 
     differing = {call[:2] for call, their, my in results if their != my and min(their, my) < 0}
     assert differing == {(41, ALG), (41, VSOCK)}, "refused today, allowed in 20.10"
     assert all(my == -1 for call, _, my in results if call[:2] in differing)
+
+
+CHANGES = """
+echo 1 > /data/new; rm /data/seed; mkdir -p /deep/er; echo 2 > /deep/er/file; ln /data/new /data/two
+rm -r /root; mkdir /root; chmod 700 /tmp; ln -s x /bin/link; rm /bin/awk; mkdir /bin/awk
+touch -d '2001-01-01 00:00:00' /etc/passwd; mkdir /var; rmdir /var; mkfifo /deep/pipe
+cp -p /bin/busybox /bin/again; mv /bin/again /bin/busybox; echo $(cat /data/new) > /data/new
+"""
+
+
+def test_changes_are_told_the_same_and_images_go_to_and_fro(pair: Pair) -> None:
+    seen = []
+    for engine in (pair.real, pair.ours):
+        run = ("run", "--network", "none", "--name", "changed", "busybox", "sh", "-c", CHANGES)
+        engine.docker(*run)
+        seen.append(sorted(engine.docker("diff", "changed").stdout.decode().splitlines()))
+        engine.docker("commit", "changed", "made")
+        engine.docker("rm", "changed")
+    assert seen[0] == seen[1]
+    looks = []
+    script = "cat new /deep/er/file; stat -c '%n %a %U %h %F %Y' * /deep/* /root /etc/passwd /bin/*"
+    for engine, other in ((pair.real, pair.ours), (pair.ours, pair.real)):
+        data = engine.docker("save", "made").stdout
+        other.docker("rmi", "-f", "made")
+        other.docker("load", stdin=data)
+        command = ("run", "--rm", "--network", "none", "-w", "/data", "made", "sh", "-c", script)
+        looks.append(other.docker(*command).stdout)
+        assert engine.docker(*command).stdout == looks[-1]
+    pair.ours.docker("rmi", "-f", "made")
+    assert b"regular file" in looks[0]
