@@ -22,6 +22,7 @@ from sampan.engine.cri.pb.runtime_pb2 import (
     VersionResponse,
 )
 from sampan.engine.cri.shell.containers import PodContainers
+from sampan.engine.cri.shell.podnet import PodNetworking
 from sampan.engine.cri.shell.pods import Pods
 from sampan.engine.daemon.shell.engine import Engine
 
@@ -31,8 +32,15 @@ __all__ = ["RuntimeService"]
 class RuntimeService:
     """One coroutine an RPC; see CRI's protocol for what each promises."""
 
-    def __init__(self, engine: Engine, pods: Pods, containers: PodContainers) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        networking: PodNetworking,
+        pods: Pods,
+        containers: PodContainers,
+    ) -> None:
         self._engine = engine
+        self._networking = networking
         self._pods = pods
         self._containers = containers
         self._pod_cidr = ""
@@ -52,8 +60,11 @@ class RuntimeService:
     async def status(self, request: StatusRequest) -> StatusResponse:
         """Tell whether the runtime and its network are ready, and what the runtime can do."""
         response = StatusResponse()
-        for kind in ("RuntimeReady", "NetworkReady"):
-            response.status.conditions.add(type=kind, status=True)
+        response.status.conditions.add(type="RuntimeReady", status=True)
+        network = response.status.conditions.add(type="NetworkReady", status=True)
+        if self._networking.for_pods() == "none":
+            network.status, network.reason = False, "NetworkPluginNotReady"
+            network.message = "the daemon makes no bridges (--bridge=none)"
         for name in HANDLERS:
             handler = response.runtime_handlers.add(name=name)
             handler.features.recursive_read_only_mounts = True
@@ -72,7 +83,8 @@ class RuntimeService:
     async def update_runtime_config(
         self, request: UpdateRuntimeConfigRequest
     ) -> UpdateRuntimeConfigResponse:
-        """Take note of the node's pod addresses."""
+        """Take the node's pod subnets for the network of pods."""
+        await self._networking.use_subnets(request.runtime_config.network_config.pod_cidr)
         self._pod_cidr = request.runtime_config.network_config.pod_cidr
         return UpdateRuntimeConfigResponse()
 

@@ -16,6 +16,7 @@ from sampan.engine.cri.shell.events import PodEvents
 from sampan.engine.cri.shell.execution import Execution
 from sampan.engine.cri.shell.images import PodImages
 from sampan.engine.cri.shell.machine import look_around
+from sampan.engine.cri.shell.podnet import PodNetworking
 from sampan.engine.cri.shell.pods import Pods
 from sampan.engine.cri.shell.stats import PodStats
 from sampan.engine.cri.streaming.server import StreamingServer
@@ -41,7 +42,8 @@ class CriServer:
     def _methods(self) -> MethodTable:
         engine, machine = self._engine, look_around()
         catalogue = Catalogue(engine.registry)
-        pods = Pods(engine, catalogue, machine)
+        networking = PodNetworking(engine.networking.networks)
+        pods = Pods(engine, catalogue, machine, networking)
         images = PodImages(engine)
         containers = PodContainers(engine, catalogue, pods, images, machine)
         services = service_pb2.DESCRIPTOR.services_by_name
@@ -49,7 +51,7 @@ class CriServer:
         streams = StreamCalls(catalogue, execution, self._streaming)
         events = PodEvents(engine, catalogue, pods, containers)
         stats = StatCalls(engine, PodStats(engine, catalogue), events)
-        runtime = RuntimeService(engine, pods, containers)
+        runtime = RuntimeService(engine, networking, pods, containers)
         return {
             **service_methods(services["RuntimeService"], runtime, streams, stats),
             **service_methods(services["ImageService"], ImageService(images)),

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError
+from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.engine.cri.core.security import (
     Machine,
     check_labels,
     check_user_namespace,
     user_section,
 )
-from sampan.engine.cri.pb.sandbox_pb2 import DNSConfig, PodSandboxConfig, PodSandboxMetadata
+from sampan.engine.cri.pb.sandbox_pb2 import (
+    DNSConfig,
+    PodSandboxConfig,
+    PodSandboxMetadata,
+    Protocol,
+)
 from sampan.engine.cri.pb.security_pb2 import NamespaceMode, SecurityProfile
 from sampan.engine.daemon.core.config import (
     MASKED_PATHS,
@@ -33,6 +39,8 @@ __all__ = [
     "hosts_text",
     "labels_of",
     "on_host_network",
+    "pod_subnets",
+    "port_bindings",
     "resolv_text",
     "sandbox_name",
     "sandbox_record",
@@ -113,19 +121,56 @@ def _check(config: PodSandboxConfig, handler: str, machine: Machine) -> None:
             continue  # the container listens there itself
         if mapping.host_port > 65535 or not 0 < mapping.container_port < 65536:
             raise InvalidError(f"port mapping {mapping.host_port}:{mapping.container_port}")
+        if mapping.host_port and mapping.protocol == Protocol.SCTP:
+            raise UnsupportedError("host ports of SCTP are not supported yet")
+
+
+def port_bindings(config: PodSandboxConfig) -> dict[str, list[dict[str, str]]]:
+    """Return the ports to show on the host, as Docker's `PortBindings`."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for one in config.port_mappings:
+        if one.host_port:
+            key = f"{one.container_port}/{Protocol.Name(one.protocol).lower()}"
+            binding = {"HostIp": one.host_ip, "HostPort": str(one.host_port)}
+            found.setdefault(key, []).append(binding)
+    return found
+
+
+def pod_subnets(text: str) -> list[str]:
+    """Return the subnets of a node's pods, at most one of each IP version, as they came.
+
+    `text` has them separated by a comma. Raises InvalidError.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        versions = [ip_network(word).version for word in words]
+    except ValueError as error:
+        raise InvalidError(f"pod_cidr {text!r}: {error}") from None
+    if len(set(versions)) != len(versions):
+        raise InvalidError(f"pod_cidr {text!r}: one subnet of each IP version")
+    return words
 
 
 def sandbox_record(
-    id_: str, created: str, config: PodSandboxConfig, handler: str, machine: Machine
+    id_: str,
+    created: str,
+    config: PodSandboxConfig,
+    handler: str,
+    machine: Machine,
+    network: str,
 ) -> ContainerRecord:
-    """Return the record of a new sandbox; InvalidError or UnsupportedError for what cannot be."""
+    """Return the record of a new sandbox; `network` is where pods of their own address go.
+
+    Raises InvalidError or UnsupportedError for what cannot be.
+    """
     _check(config, handler, machine)
     context = config.linux.security_context
     options = context.namespace_options
     shared_network = on_host_network(config)
     host = host_config_defaults()
     host |= {
-        "NetworkMode": "host" if shared_network else "none",
+        "NetworkMode": "host" if shared_network else network,
+        "PortBindings": {} if shared_network or network == "none" else port_bindings(config),
         "UTSMode": "host" if shared_network else "",
         "PidMode": "host" if options.pid == NamespaceMode.NODE else "",
         "IpcMode": "host" if options.ipc == NamespaceMode.NODE else "shareable",

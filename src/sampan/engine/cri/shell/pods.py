@@ -28,6 +28,7 @@ from sampan.engine.cri.pb.sandbox_pb2 import (
     PodSandboxStatus,
 )
 from sampan.engine.cri.shell.catalogue import Catalogue
+from sampan.engine.cri.shell.podnet import PodNetworking
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.engine.daemon.shell.lifecycle import now_text
@@ -41,15 +42,19 @@ _FILES = ("hosts", "hostname", "resolv.conf")
 class Pods:
     """The sandboxes of one engine."""
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, machine: Machine) -> None:
+    def __init__(
+        self, engine: Engine, catalogue: Catalogue, machine: Machine, networking: PodNetworking
+    ) -> None:
         self._engine = engine
+        self._networking = networking
         self._catalogue = catalogue
         self._machine = machine
 
     async def run(self, config: PodSandboxConfig, handler: str) -> str:
         """Make and start a sandbox; returns its id. Nothing stays when it fails."""
         engine, id_ = self._engine, secrets.token_hex(32)
-        record = sandbox_record(id_, now_text(), config, handler, self._machine)
+        network = self._networking.for_pods()
+        record = sandbox_record(id_, now_text(), config, handler, self._machine, network)
         resolv = resolv_text(
             config.dns_config if config.HasField("dns_config") else None,
             _host_text("/etc/resolv.conf"),
@@ -75,17 +80,12 @@ class Pods:
         if on_host_network(config):
             hosts = _host_text("/etc/hosts")
         else:
-            hosts = hosts_text(hostname, self.addresses(sandbox))
+            hosts = hosts_text(hostname, self._networking.addresses(sandbox))
         folder = _pod_folder(sandbox)
         folder.mkdir(mode=0o700, exist_ok=True)
         for name, text in zip(_FILES, (hosts, hostname + "\n", resolv), strict=True):
             (folder / name).write_text(text)
             (folder / name).chmod(0o644)
-
-    def addresses(self, sandbox: Container) -> list[str]:
-        """Return the addresses of a pod with a network of its own, the first one its main one."""
-        del sandbox
-        return []
 
     async def stop(self, wanted: str) -> None:
         """Stop a sandbox and its containers; no harm when it is stopped, or not there."""
@@ -132,7 +132,7 @@ class Pods:
     def status(self, sandbox: Container) -> PodSandboxStatus:
         """Return a sandbox's status."""
         config = self._catalogue.pod(sandbox)
-        return sandbox_status(sandbox.record, config, self.addresses(sandbox))
+        return sandbox_status(sandbox.record, config, self._networking.addresses(sandbox))
 
     def answer(self, wanted: str, *, verbose: bool) -> PodSandboxStatusResponse:
         """Return a sandbox's status as it is asked for; NotFoundError without it."""
