@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from tests.real import require_root
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    return Bundles(tmp_path_factory.mktemp("bundles"))
+def bundles() -> Iterator[Bundles]:
+    """In a place that other users may enter: root of a user namespace is one of them."""
+    with tempfile.TemporaryDirectory(prefix="bundles-") as place:
+        os.chmod(place, 0o755)
+        yield Bundles(Path(place))
 
 
 @pytest.fixture
