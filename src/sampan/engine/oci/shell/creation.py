@@ -62,6 +62,9 @@ def create(store: Store, container_id: str, options: CreateOptions) -> Created:
     process = bundle.spec.process
     if process is None:
         raise InvalidError("$.process: is required to start a container")
+    kinds = {one.type for one in bundle.spec.linux.namespaces if not one.path}
+    if os.geteuid() != 0 and "user" not in kinds:
+        raise InvalidError("$.linux.namespaces: rootless container requires user namespaces")
     console = _console(process, console_socket, foreground=options.foreground)
     place = store.add(container_id)
     cgroups: Cgroups | None = None

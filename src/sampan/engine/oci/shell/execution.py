@@ -104,6 +104,10 @@ def _join(
         target = machine.open_process(record.pid, record.start_ticks)
     except ProcessLookupError:
         raise ConflictError("cannot exec in a stopped container") from None
+    if os.geteuid() != 0 and flags & CLONE_FLAGS["user"]:
+        # Without privileges outside, the way into the others is from within the user namespace.
+        syscalls.setns(target, CLONE_FLAGS["user"])
+        flags &= ~CLONE_FLAGS["user"]
     with in_cgroups(_cgroups(record, options)) as placement:
         return launch.join(
             target,

@@ -17,7 +17,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 from sampan.base.errors import InvalidError, SampanError
@@ -205,7 +205,9 @@ def join(
     except OSError as error:
         raise LaunchError(f"unable to enter the container: {error.strerror}") from error
     finally:
-        syscalls.setns(own, CLONE_FLAGS["pid"])
+        # From a user namespace, entered for want of privileges, there is no way back and no need.
+        with suppress(PermissionError):
+            syscalls.setns(own, CLONE_FLAGS["pid"])
         os.close(own)
     theirs.close()
     try:
@@ -255,7 +257,8 @@ def _prepare_mapped(plan: Plan, process: Process, pid: int, pidfd: int) -> dict[
         identity.apply_limits(process.rlimits, pid)
         if any(one.type == "network" for one in plan.joins):
             _write_network_settings(plan)
-        return mounts_for_child(plan, pid)
+        # Without privileges there is nothing that the child could not do better.
+        return mounts_for_child(plan, pid) if os.geteuid() == 0 else {}
     except BaseException:
         _end(pid, pidfd)
         os.close(pidfd)
@@ -344,8 +347,11 @@ class _Child:
         """Everything, in the child."""
         self._channel = channel
         try:
-            syscalls.prctl(_PR_SET_DUMPABLE, 0)
+            # A parent without privileges may not write the maps of one that it cannot look at.
+            if not self._plan.clone_flags & CLONE_FLAGS["user"] or os.geteuid() == 0:
+                syscalls.prctl(_PR_SET_DUMPABLE, 0)
             self._take_over()
+            syscalls.prctl(_PR_SET_DUMPABLE, 0)
             self._run()
         except BaseException as error:
             self._report(error)
