@@ -114,6 +114,40 @@ def test_datagrams(place: Place) -> None:
             assert out.split() == ["ping"] * 3
 
 
+def test_datagrams_find_a_new_container_by_the_same_flow(place: Place) -> None:
+    client = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect(("172.17.0.1", 18061))
+for line in sys.stdin:
+    try:
+        sock.send(b"ping")
+        sock.settimeout(5)
+        print(sock.recv(99).decode(), flush=True)
+    except ConnectionRefusedError:
+        print("refused", flush=True)
+    except TimeoutError:
+        print("silence", flush=True)
+"""
+    words = [str(require("nsenter")), f"--net={place.netns.path}", sys.executable, "-c", client]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, bufsize=1) as asking:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        told = []
+        for name in ("", "first", "second"):
+            run = ("run", "-d", "--name", name, "-p", "18061:53/udp", "busybox", "sleep", "600")
+            if name:
+                place.engine.docker(*run)
+            with echo_of_datagrams(place, name) if name else contextlib.nullcontext():
+                asking.stdin.write("go\n")
+                told.append(asking.stdout.readline().strip())
+            if name:
+                place.engine.docker("rm", "-f", name)
+        asking.stdin.close()
+    assert told == ["refused", "ping", "ping"]
+
+
 def test_a_port_that_another_container_has(place: Place) -> None:
     place.serve("--name", "web", "-p", "18070:80")
     for wish in ("18070:80", "127.0.0.1:18070:80"):

@@ -17,6 +17,7 @@ from typing import Final
 
 from sampan.base.errors import ConflictError, SampanError, UnavailableError
 from sampan.engine.network.core import ruleset
+from sampan.engine.network.core.conntrack import delete_flow, flow_to, list_flows
 from sampan.engine.network.core.ipam import Subnet
 from sampan.engine.network.core.model import Endpoint, NetworkRecord
 from sampan.engine.network.core.netlink import Message
@@ -52,6 +53,7 @@ __all__ = ["NAMES_ADDRESS", "Kernel", "ResolverSockets", "Wiring"]
 _LOG = logging.getLogger(__name__)
 NAMES_ADDRESS: Final = "127.0.0.11"
 _ALIAS: Final = "sampan "
+_FLOWS_AT_ONCE: Final = 64
 Interface = IPv4Interface | IPv6Interface
 
 
@@ -160,6 +162,19 @@ class Kernel:
                 except NetlinkError as error:
                     if error.errno != errno.ENOENT:
                         raise
+
+    def forget_flows(self, udp_ports: Collection[int]) -> None:
+        """Let flows of datagrams to ports of the host begin anew, by the rules of now."""
+        if self._filter is None or not udp_ports:
+            return
+        try:
+            found = [flow_to(one, udp_ports) for one in self._filter.dump(list_flows())]
+            flows = [delete_flow(one) for one in found if one is not None]
+            for at in range(0, len(flows), _FLOWS_AT_ONCE):
+                batch_ = flows[at : at + _FLOWS_AT_ONCE]
+                self._filter.change(batch_, tolerate=(errno.ENOENT,))
+        except OSError as error:
+            _LOG.debug("flows of datagrams stay as they are: %s", error)
 
     def links(self) -> list[Link]:
         """Return all devices."""

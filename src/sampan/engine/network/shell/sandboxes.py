@@ -134,6 +134,7 @@ class Sandboxes:
             Path(sandbox.path), wirings, names=self._wants_names(sandbox)
         )
         self._kernel.change_rules(changes)
+        self._kernel.forget_flows(_udp_ports(sandbox))
         return sockets
 
     def _record(self, network: str) -> NetworkRecord:
@@ -280,6 +281,7 @@ class Sandboxes:
         """Do the kernel's part of a closing; on the thread."""
         try:
             self._kernel.change_rules(changes, remove=True)
+            self._kernel.forget_flows(_udp_ports(sandbox))
             self._kernel.silence(sandbox.endpoints)
         except OSError as error:
             _LOG.warning("sandbox %s: %s", sandbox.key[:12], error)
@@ -441,6 +443,10 @@ class Sandboxes:
                 path.unlink(missing_ok=True)
             elif path.suffix != ".json" and path.name not in self._open:
                 namespace.release(path)
+
+
+def _udp_ports(sandbox: Sandbox) -> set[int]:
+    return {one.host_port for one in sandbox.ports if one.protocol == "udp"}
 
 
 def _host_has_ipv6() -> bool:
