@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -122,7 +122,11 @@ class EngineServer:
         return code
 
     def docker(
-        self, *words: str, stdin: bytes | None = None, check: bool = True
+        self,
+        *words: str,
+        stdin: bytes | None = None,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run the docker command line."""
         done = subprocess.run(
@@ -130,7 +134,12 @@ class EngineServer:
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
             capture_output=True,
-            env={**os.environ, "DOCKER_HOST": self.url, "DOCKER_CONFIG": str(self.place)},
+            env={
+                **os.environ,
+                "DOCKER_HOST": self.url,
+                "DOCKER_CONFIG": str(self.place),
+                **(env or {}),
+            },
             timeout=60,
             check=False,
         )

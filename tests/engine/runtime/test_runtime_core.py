@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sampan.base.errors import InvalidError
+from sampan.base.passwd import Identity, resolve
 from sampan.engine.runtime.core.capability import ALL, DEFAULT, mask, tweak
 from sampan.engine.runtime.core.cgroup import Write, shares_to_weight, writes_v1, writes_v2
 from sampan.engine.runtime.core.mount_options import NODEV, NOSUID, RDONLY, parse_options
-from sampan.engine.runtime.core.passwd import Identity, resolve
 from sampan.engine.runtime.core.plan import (
     AttachMount,
     BindRoot,

@@ -1,4 +1,4 @@
-"""Endpoints of what is not there: swarm mode, plugins, building. Each says so in Docker's words."""
+"""Endpoints of what is not there: swarm mode, plugins, BuildKit. Each says so in Docker's words."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ def absent_routes() -> Sequence[Route]:
         Route("GET", "/plugins/{name...}/json", _no_plugin),
         *(Route("POST", f"/plugins/{{name...}}/{one}", _no_plugin) for one in changes),
         Route("DELETE", "/plugins/{name...}", _no_plugin),
-        Route("POST", "/build", _not_yet),
-        Route("POST", "/build/prune", _nothing_built),
-        Route("POST", "/build/cancel", _not_yet),
         Route("POST", "/session", _not_yet),
         Route("POST", "/grpc", _not_yet),
         *(Route(m, f"/{one}", _no_swarm) for one in swarm for m in ("GET", "POST")),
@@ -57,7 +54,3 @@ async def _no_swarm(_: Call) -> Response:
 
 async def _not_yet(call: Call) -> Response:
     raise UnsupportedError(f"{call.request.method} {call.request.path}: not supported yet")
-
-
-async def _nothing_built(_: Call) -> Response:
-    return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan.engine.api.absent import absent_routes
 from sampan.engine.api.archives import ArchiveRoutes
+from sampan.engine.api.builds import BuildRoutes
 from sampan.engine.api.containers import ContainerRoutes
 from sampan.engine.api.execs import ExecRoutes
 from sampan.engine.api.image_archives import ImageArchiveRoutes
@@ -14,6 +15,7 @@ from sampan.engine.api.routing import Route, Router
 from sampan.engine.api.streams import StreamRoutes
 from sampan.engine.api.system import HEADERS, SystemRoutes
 from sampan.engine.api.volumes import VolumeRoutes
+from sampan.engine.build.service import build_service
 from sampan.engine.daemon.shell.engine import Engine
 
 __all__ = ["api_router", "api_routes"]
@@ -35,7 +37,8 @@ def api_routes(engine: Engine) -> tuple[Route, ...]:
     )
     system = (*SystemRoutes(engine).routes(), *VolumeRoutes(engine).routes(), *absent_routes())
     networks = NetworkRoutes(engine).routes()
-    return (*containers, *networks, *system, *images)
+    builds = BuildRoutes(engine, build_service(engine)).routes()
+    return (*containers, *networks, *builds, *system, *images)
 
 
 def api_router(engine: Engine) -> Router:

@@ -151,6 +151,28 @@ class Snapshots:
         """Write what differs from the image as the tar of a further layer; blocks."""
         self.driver.write_layer(self._containers / key, self._lower(diff_ids), out)
 
+    def adopt(self, key: str, diff_ids: Sequence[str], diff_id: str) -> None:
+        """Make a writable layer the next layer of a chain; `write_layer` has told its digest.
+
+        Where the driver cannot, the layer is left to `ensure`. The writable layer is gone after it.
+        """
+        place = self._containers / key
+        chain = chain_ids([*diff_ids, diff_id])[-1]
+        temporary = self._layers / (chain.partition(":")[2] + ".new")
+        with self._unpacking:
+            if not self._layer(chain).exists():
+                self.driver.remove(temporary)
+                temporary.mkdir(mode=0o700)
+                size = self.driver.usage(place, self._lower(diff_ids)).size_bytes
+                if self.driver.adopt(place, temporary):
+                    (temporary / "size").write_text(str(size))
+                    self._sync.begin(temporary)
+                    os.rename(temporary, self._layer(chain))
+                    self._sync.flush_later()
+                else:
+                    self.driver.remove(temporary)
+        self._take_away(place)
+
     def usage(self, key: str, diff_ids: Sequence[str] = ()) -> Usage:
         """Return what a container's own files take; blocks."""
         return self.driver.usage(self._containers / key, self._lower(diff_ids))

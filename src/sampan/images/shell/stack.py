@@ -42,6 +42,11 @@ class Stack:
         """Return the root; the uppermost layer comes first."""
         return cls([str(layer) for layer in layers])
 
+    @property
+    def folders(self) -> Sequence[str]:
+        """Where its files are, the uppermost first."""
+        return self._folders
+
     def stat(self, name: str) -> os.stat_result | None:
         """Return what is seen under a name, None for nothing."""
         found = self._find(name)

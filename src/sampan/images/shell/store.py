@@ -23,6 +23,7 @@ from sampan.images.core.manifest import (
 )
 from sampan.images.core.platform import Platform, platform_of, preferences
 from sampan.images.core.reference import parse_reference, tag_name
+from sampan.images.shell import nodes
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.index import Entry, ImageIndex
 from sampan.images.shell.snapshots import Snapshots
@@ -32,6 +33,10 @@ __all__ = ["ImageEvent", "ImageStore", "NewImage", "names_meant", "now_text"]
 
 ImageEvent = Callable[[str, str, Mapping[str, str]], None]
 """Called with the action, the image's id or name, and attributes."""
+
+
+Keeper = Callable[[], Iterable[tuple[Sequence[str], Sequence[str]]]]
+"""Returns chains to keep: diff ids and blobs of each. Called in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class ImageStore:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spool = root / "spool"
         self.spool.mkdir(mode=0o700, exist_ok=True)
+        for leftover in self.spool.iterdir():
+            nodes.remove_path(leftover)
         self.content = ContentStore(root)
         self.snapshots = Snapshots(root, driver=driver)
         self.index = ImageIndex(root, self.content)
@@ -72,6 +79,8 @@ class ImageStore:
         self._operations = 0
         self._chains: set[str] = set()
         self._sizes: dict[str, int] = {}
+        self.keepers: list[Keeper] = []
+        """Who has layers to keep besides images and containers: builds, for the next time."""
 
     # Finding.
 
@@ -225,6 +234,10 @@ class ImageStore:
             with contextlib.suppress(SampanError):  # an image that is damaged keeps what it can
                 blobs.update(entry.kept())
                 chains.update(entry.chains())
+        for keeper in self.keepers:
+            for diff_ids, kept in keeper():
+                blobs.update(kept)
+                chains.update(chain_ids(diff_ids))
         self.content.collect(blobs)
         return self.snapshots.collect(chains)
 

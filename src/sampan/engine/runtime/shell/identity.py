@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from sampan.base.errors import InvalidError
+from sampan.base.passwd import Identity, resolve
 from sampan.base.record import record
-from sampan.engine.runtime.core.passwd import Identity, resolve
 from sampan.engine.runtime.core.spec import Process, Rlimit, User
 from sampan.engine.runtime.shell import inside, syscalls
 

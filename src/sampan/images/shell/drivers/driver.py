@@ -63,6 +63,10 @@ class Driver(Protocol):
         """Write what a container has changed as the tar of a layer."""
         ...
 
+    def adopt(self, place: Path, layer: Path) -> bool:
+        """Move a container's own files to `layer/fs` as they are; False where that is no layer."""
+        ...
+
     def usage(self, place: Path, lower: Sequence[Path]) -> Usage:
         """Return what a container's own files take."""
         ...

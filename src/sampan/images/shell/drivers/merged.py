@@ -78,6 +78,10 @@ class MergedDriver:
         write_changes(place / FILES, self.changes(place, lower), tar)
         tar.end()
 
+    def adopt(self, place: Path, layer: Path) -> bool:
+        """Leave it: the files of all layers are in it, and not only its own."""
+        return False
+
     def usage(self, place: Path, lower: Sequence[Path]) -> Usage:
         """Add up the files that differ."""
         return changed_usage(place / FILES, self.changes(place, lower))

@@ -102,6 +102,11 @@ class OverlayDriver:
         """Write the upper directory."""
         write_layer(place / "upper", out)
 
+    def adopt(self, place: Path, layer: Path) -> bool:
+        """Move the upper directory: it has a layer's form."""
+        os.rename(place / "upper", layer / FILES)
+        return True
+
     def usage(self, place: Path, lower: Sequence[Path]) -> Usage:
         """Add up the upper directory."""
         return tree_usage(place / "upper")

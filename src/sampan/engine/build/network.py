@@ -1,0 +1,31 @@
+"""Networks for the commands of builds: a place of its own in the default bridge for each."""
+
+from __future__ import annotations
+
+from sampan.engine.network.core.model import EndpointRequest
+from sampan.engine.network.shell.networks import Networks
+
+__all__ = ["BridgeNetwork"]
+
+_OWNER = "build"
+
+
+class BridgeNetwork:
+    """Sandboxes in the default network."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+
+    async def settle(self) -> None:
+        """Take down what builds of an earlier engine have left."""
+        await self._networks.close_unclaimed(_OWNER, ())
+
+    async def open(self, key: str) -> str | None:
+        """Make a network; returns the path of its namespace."""
+        bridge = self._networks.find("bridge")
+        sandbox = await self._networks.open_sandbox(key, [EndpointRequest(bridge.id)], owner=_OWNER)
+        return sandbox.path
+
+    async def close(self, key: str) -> None:
+        """Take it down."""
+        await self._networks.close_sandbox(key)

@@ -1,0 +1,231 @@
+"""A build from its order to its image."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sampan.base.errors import InvalidError, NotFoundError, UnsupportedError
+from sampan.engine.build.executor import ContainerExecutor
+from sampan.engine.build.network import BridgeNetwork
+from sampan.engine.daemon.shell.engine import Engine
+from sampan.images.build.cache import BuildCache, Root
+from sampan.images.build.execution import Executor
+from sampan.images.build.options import BuildContext, SolveOptions
+from sampan.images.build.progress import Progress, Silent
+from sampan.images.build.solver import Solver
+from sampan.images.core.build.evaluate import Evaluation, evaluate
+from sampan.images.core.build.request import BaseImage, BuildRequest, NeededImage, needed
+from sampan.images.core.build.steps import Graph
+from sampan.images.core.dockerfile.stages import Dockerfile, parse_dockerfile
+from sampan.images.core.image import parse_image
+from sampan.images.core.platform import Platform
+from sampan.images.core.reference import parse_reference, tag_name
+from sampan.images.shell.index import Entry
+from sampan.images.shell.store import ImageStore, NewImage
+
+__all__ = ["BuildOrder", "BuildService", "build_service"]
+
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_FRESH_S: Final = 24 * 3600.0
+_EPOCH: Final = "SOURCE_DATE_EPOCH"
+
+Pull = Callable[[str, Platform], Awaitable[Entry]]
+"""Has an image brought here; raises as a pull does."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOrder:
+    """Everything that a client asks for. `platforms` is empty for the machine's own."""
+
+    dockerfile: str
+    file: str = "Dockerfile"
+    context: BuildContext | None = None
+    contexts: Mapping[str, BuildContext] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    target: str = ""
+    platforms: Sequence[Platform] = ()
+    no_cache: bool = False
+    pull: bool = False
+    network: str = "default"
+    extra_hosts: Sequence[str] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    ssh: Mapping[str, Path] = field(default_factory=dict)
+
+
+class BuildService:
+    """Builds images in one store."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        executor: Executor,
+        machine: Platform,
+        pull: Pull,
+        scratch: Path,
+        *,
+        host_allowed: bool = False,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._machine = machine
+        self._pull = pull
+        self._scratch = scratch
+        self._host_allowed = host_allowed
+        self.cache = BuildCache(store.spool.parent / "build" / "cache")
+        store.keepers.append(self._kept)
+
+    def _kept(self) -> list[tuple[Sequence[str], Sequence[str]]]:
+        """Return the layers that are to stay for later builds: diff ids and blobs."""
+        return [(record.root.diff_ids, record.root.blobs) for record in self.cache]
+
+    async def prune(self, *, everything: bool) -> tuple[list[str], int]:
+        """Forget results, all of them or those not used for a day; returns keys and bytes freed."""
+        oldest = time.time() - (0 if everything else _FRESH_S)
+        gone = [record.key for record in self.cache if record.used_s <= oldest]
+        for key in gone:
+            self.cache.drop(key)
+        async with self._store.changing():
+            freed = await self._store.collect()
+        return gone, freed
+
+    async def build(self, order: BuildOrder, progress: Progress | None = None) -> Entry:
+        """Build an image and name it; returns it.
+
+        Raises DiagnosticsError for what is wrong with the Dockerfile, CommandError when a command
+        fails, and other SampanErrors; no image is made then.
+        """
+        progress = progress or Silent()
+        dockerfile = parse_dockerfile(order.dockerfile, order.file)
+        tags = [tag_name(tag) for tag in order.tags]
+        platforms = list(order.platforms) or [self._machine]
+        if len(platforms) > 1:
+            raise UnsupportedError("building for several platforms at once is not supported yet")
+        async with self._store.operation():
+            evaluation, images = await self._evaluate(dockerfile, order, platforms[0])
+            for warning in evaluation.warnings:
+                progress.warning(warning)
+            solver = Solver(
+                self._store, self.cache, self._executor, self._options(order, images), progress
+            )
+            (root,) = await solver.solve(evaluation.target.step)
+            return await self._make(evaluation, root, platforms[0], tags, order)
+
+    async def _evaluate(
+        self, dockerfile: Dockerfile, order: BuildOrder, platform: Platform
+    ) -> tuple[Evaluation, dict[tuple[str, str], Entry]]:
+        contexts = {name: f"docker-image://{image}" for name, image in order.images.items()}
+        request = BuildRequest(
+            platform,
+            self._machine,
+            order.target,
+            order.arguments,
+            order.labels,
+            {**contexts, **dict.fromkeys(order.contexts, "local")},
+            self._host_allowed,
+        )
+        wanted = needed(dockerfile, request)
+        entries = await asyncio.gather(*(self._image(one, order.pull) for one in wanted))
+        images = {
+            (one.reference, str(one.platform)): entry
+            for one, entry in zip(wanted, entries, strict=True)
+        }
+        bases = {key: BaseImage(entry.id, entry.image.document) for key, entry in images.items()}
+        return evaluate(dockerfile, request, bases, Graph()), images
+
+    async def _image(self, wanted: NeededImage, pull: bool) -> Entry:
+        if not pull:
+            try:
+                return self._store.find(wanted.reference, wanted.platform)
+            except (NotFoundError, InvalidError):
+                pass
+        return await self._pull(wanted.reference, wanted.platform)
+
+    def _options(self, order: BuildOrder, images: Mapping[tuple[str, str], Entry]) -> SolveOptions:
+        contexts = dict(order.contexts)
+        if order.context is not None:
+            contexts[""] = order.context
+        given = order.arguments
+        proxies = {
+            name: given[name]
+            for upper in _PROXIES
+            for name in (upper, upper.lower())
+            if name in given
+        }
+        return SolveOptions(
+            images=images,
+            contexts=contexts,
+            scratch=self._scratch / secrets.token_hex(8),
+            no_cache=order.no_cache,
+            secrets=order.secrets,
+            ssh=order.ssh,
+            proxies=proxies,
+            network=order.network,
+            extra_hosts=order.extra_hosts,
+            limits=order.limits,
+            epoch_s=_epoch(order),
+            parallel=max(2, os.cpu_count() or 1),
+        )
+
+    async def _make(
+        self,
+        evaluation: Evaluation,
+        root: Root,
+        platform: Platform,
+        tags: Sequence[str],
+        order: BuildOrder,
+    ) -> Entry:
+        # An image is as old as its newest layer: what is built again unchanged is the same image.
+        epoch_s = _epoch(order)
+        moment = (root.made_s or time.time()) if epoch_s is None else epoch_s
+        created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+        machine = {"architecture": platform.architecture, "os": platform.os}
+        if platform.variant:
+            machine["variant"] = platform.variant
+        document = evaluation.target.config.document(machine, root.diff_ids, created)
+        image = parse_image(json.dumps(document, separators=(",", ":")).encode())
+        entry = await self._store.add(NewImage(image, root.blobs, tags))
+        for tag in tags:
+            self._store.event("tag", entry.id, entry, tag)
+        return entry
+
+
+def build_service(engine: Engine) -> BuildService:
+    """Return what builds images in an engine."""
+
+    async def pull(reference: str, platform: Platform) -> Entry:
+        distribution = engine.distribution
+        await distribution.pull(parse_reference(reference), lambda _: None, platform=platform)
+        return engine.images.find(reference, platform)
+
+    options = engine.options
+    executor = ContainerExecutor(
+        engine.zygote,
+        options.exec_root / "containers",
+        engine.architecture,
+        BridgeNetwork(engine.networking.networks),
+    )
+    return BuildService(
+        engine.images, executor, engine.distribution.machine, pull, options.exec_root / "build"
+    )
+
+
+def _epoch(order: BuildOrder) -> int | None:
+    text = order.arguments.get(_EPOCH, "")
+    if not text:
+        return None
+    if not text.isdigit():
+        raise InvalidError(f"{_EPOCH} must be seconds since 1970, not {text!r}")
+    return int(text)

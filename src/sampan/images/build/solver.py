@@ -1,0 +1,182 @@
+"""Solving the graph of a build: every step once, at the same time where they do not depend on each
+other, out of the cache where nothing that counts has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from sampan.base.errors import InvalidError, SampanError
+from sampan.images.build.cache import BuildCache, Root
+from sampan.images.build.commands import CommandRunner
+from sampan.images.build.copies import Copier
+from sampan.images.build.execution import Executor
+from sampan.images.build.options import SolveOptions
+from sampan.images.build.progress import Progress, StepStatus
+from sampan.images.core.build.steps import (
+    Base,
+    CopyStep,
+    HostRoot,
+    MakeDirectory,
+    RunStep,
+    Scratch,
+    Step,
+    inputs,
+    operation_key,
+    walk,
+)
+from sampan.images.core.build.wording import step_name
+from sampan.images.core.image import chain_ids
+from sampan.images.shell.store import ImageStore
+
+__all__ = ["Solver", "root_digest"]
+
+
+def root_digest(root: Root) -> str:
+    """Return what tells one root from another."""
+    chain = chain_ids(root.diff_ids)[-1] if root.diff_ids else "scratch"
+    return f"host+{chain}" if root.host else chain
+
+
+class Solver:
+    """Solves the steps of one build."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        cache: BuildCache,
+        executor: Executor,
+        options: SolveOptions,
+        progress: Progress,
+    ) -> None:
+        self._cache = cache
+        self._options = options
+        self._progress = progress
+        self._copier = Copier(store, options.contexts, options.epoch_s)
+        self._runner = CommandRunner(store, executor, options, self._copier.trees, progress)
+        self._slots = asyncio.Semaphore(options.parallel)
+        self._names: dict[int, str] = {}
+
+    async def solve(self, *ends: Step) -> list[Root]:
+        """Return the roots of these steps; what else they need is solved on the way.
+
+        The first failure ends everything. Raises SampanError with the step's name in its message.
+        """
+        tasks: dict[int, asyncio.Task[Root]] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, step in enumerate(walk(*ends)):
+                    needed = [tasks[id(one)] for one in inputs(step)]
+                    self._names[id(step)] = f"step-{number}"
+                    tasks[id(step)] = group.create_task(self._solve(step, needed))
+        except BaseExceptionGroup as group_error:
+            raise _first(group_error) from None
+        return [tasks[id(end)].result() for end in ends]
+
+    async def _solve(self, step: Step, needed: Sequence[asyncio.Task[Root]]) -> Root:
+        roots = [await one for one in needed]
+        name = self._names[id(step)]
+        before = [self._names[id(one)] for one in inputs(step)]
+        status = StepStatus(name, step_name(step), before, started_s=time.time())
+        try:
+            root, cached = await self._result(step, roots, status)
+        except asyncio.CancelledError:
+            raise
+        except SampanError as error:
+            self._tell(status, error=str(error))
+            raise
+        self._tell(status, cached=cached)
+        return root
+
+    def _tell(self, status: StepStatus, *, cached: bool = False, error: str = "") -> None:
+        now = time.time()
+        began = status.started_s or now
+        told = StepStatus(status.key, status.name, status.inputs, began, now, cached, error)
+        self._progress.step(told)
+
+    async def _result(
+        self, step: Step, roots: Sequence[Root], status: StepStatus
+    ) -> tuple[Root, bool]:
+        """Return a step's root, and whether it was known before."""
+        match step:
+            case Scratch():
+                return Root(), True
+            case HostRoot():
+                return Root(host=True), True
+            case Base():
+                self._progress.step(status)
+                return self._base(step), False
+            case CopyStep():
+                return await self._copied(step, roots, status)
+            case MakeDirectory():
+                return await self._made(step, roots, status)
+            case RunStep():
+                return await self._ran(step, roots, status)
+
+    def _base(self, step: Base) -> Root:
+        entry = self._options.images.get((step.reference, str(step.platform)))
+        if entry is None:
+            raise InvalidError(f"image {step.reference} was not looked up")
+        return Root(tuple(entry.diff_ids), tuple(entry.blobs))
+
+    def _known(self, key: str, *, ignore_no_cache: bool = False) -> Root | None:
+        if self._options.no_cache and not ignore_no_cache:
+            return None
+        root = self._cache.find(key)
+        if root is not None and not self._copier.has(root):
+            self._cache.drop(key)
+            return None
+        return root
+
+    async def _copied(
+        self, step: CopyStep, roots: Sequence[Root], status: StepStatus
+    ) -> tuple[Root, bool]:
+        contents = await self._copier.digest(step, roots[1:])
+        parent = "" if step.link else root_digest(roots[0])
+        key = operation_key(step, [parent, contents, str(self._options.epoch_s)])
+        found = self._known(key)
+        if found is not None:
+            return (self._copier.on_top(roots[0], found) if step.link else found), True
+        self._progress.step(status)
+        made = await self._copier.copy(step, roots)
+        kept = made
+        if step.link:
+            kept = Root(made.diff_ids[-1:], made.blobs[-1:], made_s=made.made_s)
+        self._cache.put(key, kept, status.name)
+        return made, False
+
+    async def _made(
+        self, step: MakeDirectory, roots: Sequence[Root], status: StepStatus
+    ) -> tuple[Root, bool]:
+        key = operation_key(step, [root_digest(roots[0]), str(self._options.epoch_s)])
+        found = self._known(key)
+        if found is not None:
+            return found, True
+        self._progress.step(status)
+        made = await self._copier.make_directory(step, roots[0])
+        self._cache.put(key, made, status.name)
+        return made, False
+
+    async def _ran(
+        self, step: RunStep, roots: Sequence[Root], status: StepStatus
+    ) -> tuple[Root, bool]:
+        contents = await self._runner.digest(step)
+        key = operation_key(step, [*map(root_digest, roots), contents])
+        found = self._known(key)
+        if found is not None:
+            return found, True
+        async with self._slots:
+            self._progress.step(status)
+            made = await self._runner.run(step, roots, status.key)
+        self._cache.put(key, made, status.name)
+        return made, False
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the failure that came first."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
