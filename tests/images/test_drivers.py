@@ -20,7 +20,9 @@ from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
 from sampan.engine.runtime.shell.mounts import filesystem
 from sampan.images.core.digest import digest_of
 from sampan.images.shell.content import ContentStore
+from sampan.images.shell.copying import copy_merged
 from sampan.images.shell.snapshots import Snapshots
+from sampan.images.shell.stack import Stack
 
 pytestmark = pytest.mark.root
 DRIVERS = ("overlay2", "btrfs", "vfs")
@@ -183,6 +185,26 @@ def test_changes_become_a_layer_that_makes_them_again(
     assert holes.stat().st_blocks * 512 < 1 << 20
     for key in ("one", "two"):
         found.remove(key)
+
+
+def test_a_volume_gets_what_is_seen(root: Path, driver: str, tmp_path: Path) -> None:
+    found = snapshots(root, driver)
+    content = ContentStore(root)
+    layers: tuple[tuple[Entry, ...], ...] = (
+        *LAYERS,
+        (("dir/.wh.old", plain, b""), ("link", kind(tarfile.SYMTYPE, "/there"), b"")),
+        (("there", kind(tarfile.SYMTYPE, "../../dir"), b""),),
+    )
+    ids = [content.put(archive(*entries)) for entries in layers]
+    found.ensure(ids, ids, content)
+    seen = Stack.of(found.files(ids)).resolve("/link/.")
+    assert seen is not None
+    target = tmp_path / "volume"
+    target.mkdir()
+    copy_merged(seen, target)
+    assert os.listdir(target) == ["new"]
+    assert not os.listxattr(target)
+    assert Stack.of(found.files(ids)).resolve("/twin") is None
 
 
 def test_a_directory_keeps_its_driver(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import io
 import lzma
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +90,41 @@ HOSTILE: dict[str, tuple[Entry, ...]] = {
     "whiteout of the parent": (("a/.wh...", plain, b""),),
     "unknown kind": (("odd", kind(b"Z"), b""),),
     "a whiteout device": (("d", kind(tarfile.CHRTYPE, devmajor=0, devminor=0), b""),),
+    "through a deep link": (
+        ("a/b/l", kind(tarfile.SYMTYPE, "../../../.."), b""),
+        ("a/b/l/etc/out", plain, b"x"),
+    ),
+    "through a link to a link": (
+        ("one", kind(tarfile.SYMTYPE, "two"), b""),
+        ("two", kind(tarfile.SYMTYPE, ".."), b""),
+        ("one/out", plain, b"x"),
+    ),
+    "through a link to itself": (("l", kind(tarfile.SYMTYPE, "l"), b""), ("l/x", plain, b"")),
+    "a directory exchanged for a link": (
+        ("d", kind(tarfile.DIRTYPE), b""),
+        ("d/kept", plain, b"x"),
+        ("d", kind(tarfile.SYMTYPE, "../.."), b""),
+        ("d/out", plain, b"x"),
+    ),
+    "a file as a directory": (("f", plain, b"x"), ("f/below", plain, b"x")),
+    "hard link to a whiteout": ((".wh.f", plain, b""), ("h", kind(tarfile.LNKTYPE, "f"), b"")),
+    "hard link to a directory": (
+        ("d", kind(tarfile.DIRTYPE), b""),
+        ("h", kind(tarfile.LNKTYPE, "d"), b""),
+    ),
+    "hard link to itself": (("h", plain, b""), ("h", kind(tarfile.LNKTYPE, "h"), b"")),
+    "whiteout of a link's target": (
+        ("l", kind(tarfile.SYMTYPE, ".."), b""),
+        ("l/.wh.secret", plain, b""),
+    ),
+    "opaque through a link": (
+        ("l", kind(tarfile.SYMTYPE, ".."), b""),
+        ("l/.wh..wh..opq", plain, b""),
+    ),
+    "below a whiteout": ((".wh.d/x", plain, b""),),
+    "a root that is a file": ((".", plain, b"x"),),
+    "a link to nothing": (("l", kind(tarfile.SYMTYPE, ""), b""),),
+    "a name with a line of its own": (("../\n/etc/passwd", plain, b"x"),),
 }
 
 
@@ -98,6 +135,72 @@ def test_hostile_layers_are_refused(tmp_path: Path, name: str) -> None:
         unpack(archive(*HOSTILE[name]), tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["fs", "layer", "secret"]
     assert (tmp_path / "secret").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_layers_leave_what_was_below(tmp_path: Path, name: str, merged: bool) -> None:
+    """Also in a directory where the layers below have planted links."""
+    (tmp_path / "secret").write_text("kept")
+    target = tmp_path / "fs"
+    target.mkdir()
+    if merged:
+        for link in ("l", "d", "a"):
+            (target / link).symlink_to("..")
+    (tmp_path / "layer").write_bytes(archive(*HOSTILE[name]))
+    with open(tmp_path / "layer", "rb") as file, pytest.raises(LayerError):
+        unpack_layer(file, target, Form(merged=merged))
+    assert sorted(os.listdir(tmp_path)) == ["fs", "layer", "secret"]
+    assert (tmp_path / "secret").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["trusted.overlay.opaque", "trusted.overlay.metacopy", "user.overlay.redirect"]
+)
+@pytest.mark.parametrize("type_", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE])
+def test_no_kind_of_entry_talks_to_overlayfs(tmp_path: Path, key: str, type_: bytes) -> None:
+    def change(member: tarfile.TarInfo) -> None:
+        member.type, member.linkname = type_, "x"
+        member.pax_headers = {f"SCHILY.xattr.{key}": "y"}
+
+    with pytest.raises(LayerError, match="overlayfs's own"):
+        unpack(archive(("e", change, b"")), tmp_path)
+
+
+def test_a_sparse_file_beyond_bounds(tmp_path: Path) -> None:
+    def change(member: tarfile.TarInfo) -> None:
+        size = str(1 << 62)
+        member.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": size}
+
+    with pytest.raises(LimitError, match="larger than"):
+        unpack(archive(("huge", change, b"x")), tmp_path)
+
+
+@pytest.mark.root
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    require_root()
+    state = mkdir(tmp_path / "state")
+    script = (
+        "from pathlib import Path; import os\n"
+        "from sampan.base.errors import LimitError\n"
+        "from sampan.images.shell.content import ContentStore\n"
+        "from sampan.images.shell.snapshots import Snapshots\n"
+        "root = Path(os.environ['STATE'])\n"
+        "content, snapshots = ContentStore(root), Snapshots(root)\n"
+        "blob = content.put(Path(os.environ['LAYER']).read_bytes())\n"
+        "try:\n    snapshots.ensure([blob], [blob], content)\n"
+        "except LimitError as error:\n    print(error, os.listdir(root / 'layers'))\n"
+    )
+    layer = tmp_path / "layer"
+    layer.write_bytes(archive(*((f"f{n}", plain, os.urandom(300_000)) for n in range(10))))
+    command = f"mount -t tmpfs -o size=5m none {state}; exec '{sys.executable}' -c \"$CODE\""
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", command],
+        env={**os.environ, "CODE": script, "STATE": str(state), "LAYER": str(layer)},
+        capture_output=True,
+        check=False,
+    )
+    assert b"No space left on device []" in done.stdout, done.stderr.decode()
 
 
 def test_an_absolute_name_stays_inside(tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ class ContainerRoutes:
 
     async def _changes(self, call: Call) -> Response:
         record = self._find(call).record
-        found = self._engine.images.snapshots.changes(record.id, record.diff_ids)
+        snapshots = self._engine.images.snapshots
+        found = await asyncio.to_thread(snapshots.changes, record.id, record.diff_ids)
         return json_response([{"Path": one.path, "Kind": one.kind} for one in found] or None)
 
     async def _stats(self, call: Call) -> Response:

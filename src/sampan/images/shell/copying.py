@@ -14,8 +14,9 @@ from typing import Final
 
 from sampan.base.errors import LimitError
 from sampan.images.shell.nodes import UNCARRIED
+from sampan.images.shell.stack import Stack
 
-__all__ = ["copy_tree"]
+__all__ = ["copy_merged", "copy_tree"]
 
 _FICLONE: Final = 0x40049409
 _COPY_BYTES: Final = 64 << 20
@@ -37,6 +38,16 @@ def copy_tree(source: Path, target: Path) -> None:
             os.close(other)
     finally:
         os.close(one)
+
+
+def copy_merged(source: Stack, target: Path) -> None:
+    """Copy what is seen in a directory of merged layers, and what it is like, into an empty one."""
+    if source.top:
+        fd = os.open(target, _DIRECTORY)
+        try:
+            _Copy().merged(source, fd, 0)
+        finally:
+            os.close(fd)
 
 
 class _Copy:
@@ -66,6 +77,35 @@ class _Copy:
             elif not self._linked(status, target, name, inside):
                 self._node(source, target, name, status)
         _settle(os.fstat(source), source, target)
+
+    def merged(self, source: Stack, target: int, depth: int, path: str = "") -> None:
+        """Copy one directory of merged layers."""
+        if depth > _DEPTH:
+            raise LimitError(f"{path[:64]}...: nested too deeply")
+        if self._top < 0:
+            self._top = target
+        for name in source.names():
+            place = source.path(name)
+            status = os.lstat(place)
+            inside = f"{path}/{name}" if path else name
+            if stat.S_ISDIR(status.st_mode):
+                os.mkdir(name, 0o700, dir_fd=target)
+                other = os.open(name, _DIRECTORY, dir_fd=target)
+                try:
+                    self.merged(source.enter(name), other, depth + 1, inside)
+                finally:
+                    os.close(other)
+            elif not self._linked(status, target, name, inside):
+                folder = os.open(os.path.dirname(place), _DIRECTORY)
+                try:
+                    self._node(folder, target, name, status)
+                finally:
+                    os.close(folder)
+        top = os.open(source.top, _DIRECTORY)
+        try:
+            _settle(os.fstat(top), top, target)
+        finally:
+            os.close(top)
 
     def _linked(self, status: os.stat_result, target: int, name: str, inside: str) -> bool:
         """Make a further name of a file that was copied before."""
@@ -148,7 +188,11 @@ def _settle(status: os.stat_result, source: int | str, target: int | tuple[int, 
             os.fchown(target, status.st_uid, status.st_gid)
         for key in os.listxattr(source):
             if not key.startswith(UNCARRIED) or key.startswith("system.posix_acl"):
-                os.setxattr(target, key, os.getxattr(source, key))
+                try:
+                    os.setxattr(target, key, os.getxattr(source, key))
+                except OSError as error:
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+                        raise
         os.fchmod(target, stat.S_IMODE(status.st_mode))
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
         return

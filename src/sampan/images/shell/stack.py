@@ -9,10 +9,12 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 __all__ = ["Stack", "is_opaque", "is_whiteout"]
 
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_LINKS: Final = 40
+_OPAQUE: Final = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
 def is_whiteout(status: os.stat_result) -> bool:
@@ -82,6 +84,37 @@ class Stack:
             if is_opaque(path):
                 break
         return Stack(folders)
+
+    @property
+    def top(self) -> str:
+        """Where the directory itself is seen, "" when there is none."""
+        return self._folders[0] if self._folders else ""
+
+    def resolve(self, path: str) -> Stack | None:
+        """Return a directory below this root, links followed inside of it; None without it."""
+        trail = [self]
+        left = path.split("/")
+        links = 0
+        while left:
+            part = left.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                trail = trail[:-1] or [self]
+                continue
+            status = trail[-1].stat(part)
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                links += 1
+                text = os.readlink(trail[-1].path(part))
+                trail = [self] if text.startswith("/") else trail
+                left = text.split("/") + left
+            elif status is None or not stat.S_ISDIR(status.st_mode):
+                return None
+            else:
+                trail.append(trail[-1].enter(part))
+            if links > _LINKS:
+                return None
+        return trail[-1]
 
     def names(self) -> list[str]:
         """Return the names that are seen, sorted."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from sampan.engine.daemon.core.mount_request import (
     parse_mount,
 )
 from sampan.engine.daemon.shell.volumes import Volumes
+from sampan.images.shell.copying import copy_merged
+from sampan.images.shell.stack import Stack
 
 __all__ = ["collect_mounts", "populate"]
 
@@ -141,26 +142,6 @@ def populate(mounts: Sequence[Mapping[str, Any]], layers: Sequence[Path]) -> Non
         target = Path(mount["Source"] or "/")
         if mount["Type"] != "volume" or mount.get("NoCopy") or any(target.iterdir()):
             continue
-        inside = mount["Destination"].lstrip("/")
-        for layer in reversed(layers):
-            source = _within(layer, inside)
-            if source is not None and source.is_dir():
-                command = ["cp", "-a", "--no-target-directory", str(source), str(target)]
-                subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
-                _drop_whiteouts(target)
-
-
-def _within(layer: Path, inside: str) -> Path | None:
-    """Return a path of one layer, None when a link is on the way: it might lead out."""
-    current = layer
-    for part in inside.split("/"):
-        current = current / part
-        if current.is_symlink() or not current.exists():
-            return None
-    return current
-
-
-def _drop_whiteouts(target: Path) -> None:
-    for path in list(target.rglob("*")):
-        if path.is_char_device() and path.lstat().st_rdev == 0:
-            path.unlink()
+        found = Stack.of(layers).resolve(mount["Destination"])
+        if found is not None:
+            copy_merged(found, target)
