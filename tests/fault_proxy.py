@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import select
 import socket
 import threading
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ class Fault:
     """Add to the body, and to its length."""
 
     hold_after: int = -1
-    """Wait for `release` after so many bytes."""
+    """Wait for `release` after so many bytes, or for the client to leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class FaultProxy:
         self.faults = list(faults)
         self.seen: list[Seen] = []
         self.moved: dict[str, str] = {}
+        self.held = threading.Event()
+        self.left = threading.Event()
         self.release = threading.Event()
         self.lock = threading.Lock()
         proxy = self
@@ -174,9 +177,18 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.hold_after >= 0:
             self.wfile.write(data[: fault.hold_after])
             self.wfile.flush()
-            self.owner.release.wait(30)
+            self._hold()
             data = data[fault.hold_after :]
         self.wfile.write(data)
+
+    def _hold(self) -> None:
+        """Wait for `release`, or for the client to leave."""
+        self.owner.held.set()
+        while not self.owner.release.is_set():
+            readable, _, _ = select.select([self.connection], [], [], 0.02)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                self.owner.left.set()
+                return
 
     def _forward_half(self, length: int, half: int) -> None:
         """Let the registry have the beginning of a body, and break off before the answer.

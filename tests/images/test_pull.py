@@ -52,6 +52,8 @@ def test_layers_come_and_are_unpacked(
             [f"file{at}"] for at in range(8)
         ]
         assert client.states.count("Pull complete") == 8
+        counts = [one for one in client.news if one.status == "Extracting"]
+        assert {one.current for one in counts if one.current == one.total}
         assert "Waiting" in client.states
 
     asyncio.run(main())

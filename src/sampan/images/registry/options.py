@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +73,14 @@ def certificates_folder() -> Path:
 
 def proxies(options: RegistryOptions) -> tuple[str, str, str]:
     """Return the proxies for http and https, and what goes without."""
-    environment = urllib.request.getproxies_environment()
+
+    def environment(name: str) -> str:
+        return os.environ.get(name) or os.environ.get(name.upper()) or ""
+
     return (
-        options.http_proxy or environment.get("http", ""),
-        options.https_proxy or environment.get("https", ""),
-        options.no_proxy or environment.get("no", ""),
+        options.http_proxy or environment("http_proxy"),
+        options.https_proxy or environment("https_proxy"),
+        options.no_proxy or environment("no_proxy"),
     )
 
 

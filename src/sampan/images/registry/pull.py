@@ -189,9 +189,12 @@ class Pull:
                         failed.result()
                     await task
                 size = chosen.manifest.layers[count - 1].size_bytes
-                if task is not None:
-                    self._tell("Extracting", blob, 0, size)
-                await self._store.unpack(diff_ids[:count], blobs[:count])
+
+                def extracted(digest: str, at: int, size: int = size) -> None:
+                    self._tell("Extracting", digest, at, size)
+
+                told = None if task is None else extracted
+                await self._store.unpack(diff_ids[:count], blobs[:count], told)
                 if task is not None:
                     self._tell("Extracting", blob, size, size)
                     self._tell("Pull complete", blob)

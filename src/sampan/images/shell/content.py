@@ -8,23 +8,33 @@ when it breaks off, also over a restart, and is gone on with later.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 from sampan.base.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from sampan.images.core.digest import ALGORITHMS, new_hash, split_digest
 
-__all__ = ["BlobWriter", "ContentStore", "replace_file"]
+__all__ = ["BlobWriter", "Blobs", "ContentStore", "replace_file"]
 
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _COPY_BYTES: Final = 1 << 20
 _PARTIAL_S: Final = 24 * 3600.0
+
+
+class Blobs(Protocol):
+    """Where blobs are read."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open one for reading; NotFoundError without it."""
+        ...
 
 
 class ContentStore:
@@ -103,6 +113,10 @@ class ContentStore:
         except FileNotFoundError:
             raise NotFoundError(f"blob {digest} is missing") from None
 
+    def watched(self, told: Callable[[str, int], None]) -> Blobs:
+        """Return the same blobs; `told` hears from which one how many bytes have been read."""
+        return _Watched(self, told)
+
     def read(self, digest: str, limit_bytes: int = 8 << 20) -> bytes:
         """Return a small blob; LimitError for a large one."""
         with self.open(digest) as file:
@@ -167,6 +181,42 @@ class ContentStore:
                     freed += path.stat().st_size
                     path.unlink()
         return freed
+
+
+class _Watched:
+    def __init__(self, store: ContentStore, told: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._told = told
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open one for reading."""
+        self._store.size(digest)
+        file = _WatchedFile(self._store.path(digest))
+        file.told = partial(self._told, digest)
+        return cast(BinaryIO, file)
+
+
+class _WatchedFile(io.FileIO):
+    """A file that tells how far it has been read, once for each piece of some size."""
+
+    told: Callable[[int], None]
+    _next_bytes = 0
+
+    def _tell(self) -> None:
+        at = self.tell()
+        if at >= self._next_bytes:
+            self._next_bytes = at + _COPY_BYTES
+            self.told(at)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self._tell()
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer) or 0
+        self._tell()
+        return count
 
 
 class BlobWriter:

@@ -17,7 +17,7 @@ from sampan.base.errors import InvalidError
 from sampan.images.core.digest import split_digest
 from sampan.images.core.image import chain_ids
 from sampan.images.shell import durable, nodes
-from sampan.images.shell.content import ContentStore
+from sampan.images.shell.content import Blobs
 from sampan.images.shell.difference import Change, Usage
 from sampan.images.shell.drivers.choice import choose_driver
 from sampan.images.shell.drivers.driver import FILES
@@ -57,7 +57,7 @@ class Snapshots:
         for torn in self.torn:
             self.driver.remove(torn)
 
-    def ensure(self, diff_ids: Sequence[str], blobs: Sequence[str], content: ContentStore) -> None:
+    def ensure(self, diff_ids: Sequence[str], blobs: Sequence[str], content: Blobs) -> None:
         """Unpack those layers of a chain that are missing; blocks.
 
         Raises LayerError or LimitError for a layer that must not be unpacked, InvalidError when a
@@ -75,7 +75,7 @@ class Snapshots:
             self._sync.flush_later()
 
     def _unpack(
-        self, chain: str, diff_id: str, blob: str, content: ContentStore, lower: Sequence[Path]
+        self, chain: str, diff_id: str, blob: str, content: Blobs, lower: Sequence[Path]
     ) -> None:
         temporary = self._layers / (chain.partition(":")[2] + ".new")
         self.driver.remove(temporary)

@@ -24,8 +24,9 @@ from sampan.images.core.manifest import (
 from sampan.images.core.platform import Platform, platform_of, preferences
 from sampan.images.core.reference import parse_reference, tag_name
 from sampan.images.shell import nodes
-from sampan.images.shell.content import ContentStore
+from sampan.images.shell.content import Blobs, ContentStore
 from sampan.images.shell.index import Entry, ImageIndex
+from sampan.images.shell.memory import give_back
 from sampan.images.shell.snapshots import Snapshots
 from sampan.images.shell.thread import in_thread
 
@@ -141,6 +142,7 @@ class ImageStore:
             self._operations -= 1
             if not self._operations:
                 self._chains.clear()
+                give_back()
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
@@ -149,11 +151,28 @@ class ImageStore:
             yield
             await in_thread(self.index.write, self.index.document())
 
-    async def unpack(self, diff_ids: Sequence[str], blobs: Sequence[str]) -> None:
-        """Unpack the layers of a chain that are missing; within an operation."""
+    async def unpack(
+        self,
+        diff_ids: Sequence[str],
+        blobs: Sequence[str],
+        told: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """Unpack the layers of a chain that are missing; within an operation.
+
+        `told` hears, on the event loop, from which blob how many bytes are unpacked.
+        """
         async with self._changing:  # not while layers are being collected
             self._chains.update(chain_ids(diff_ids))
-        await in_thread(self.snapshots.ensure, diff_ids, blobs, self.content)
+        content: Blobs = self.content
+        if told is not None:
+            loop = asyncio.get_running_loop()
+            heard = told
+
+            def hear(digest: str, size: int) -> None:
+                loop.call_soon_threadsafe(heard, digest, size)
+
+            content = self.content.watched(hear)
+        await in_thread(self.snapshots.ensure, diff_ids, blobs, content)
 
     async def repair(self) -> None:
         """Unpack again the layers that a power cut may have damaged."""

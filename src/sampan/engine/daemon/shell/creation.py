@@ -176,13 +176,16 @@ class Creation:
             parse_reference(name)
             shown = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
             raise NotFoundError(f"No such image: {shown}") from None
-        have = platform_of(found.image.document)
-        if wanted is not None and str(have) != str(wanted):
+        if wanted is None:
+            return found
+        try:
+            return self._engine.images.find(name, wanted)
+        except NotFoundError:
+            have = platform_of(found.image.document)
             raise NotFoundError(
                 f"image with reference {name} was found but its platform ({have}) does not match "
                 f"the specified platform ({wanted})"
-            )
-        return found
+            ) from None
 
     def _check_relations(self, record: ContainerRecord) -> None:
         """Fill in what depends on this machine and on other containers."""
