@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -70,6 +72,13 @@ class CriClient:
         except grpc.RpcError as error:
             return error.code().name, error.details()
         raise AssertionError(f"{rpc} succeeded")
+
+    def remove_cgroups(self) -> None:
+        """Remove the pods' cgroups: a runtime leaves that to the kubelet."""
+        for top in Path("/sys/fs/cgroup").glob("*/sampan-tests"):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -23,6 +23,7 @@ def shared_cri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriClient]:
     finally:
         client.close()
         engine.stop()
+        client.remove_cgroups()
 
 
 @pytest.fixture

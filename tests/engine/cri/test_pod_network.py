@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
+import grpc
 import pytest
 from tests.cri_client import CriClient
 from tests.engine_server import EngineServer
@@ -59,6 +65,7 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         client.close()
         engine.stop()
         netns.close()
+        client.remove_cgroups()
 
 
 @pytest.fixture
@@ -158,3 +165,39 @@ def test_pods_are_where_the_kubelet_says(node: Node) -> None:
     for addresses in (first, second):
         for address, subnet in zip(addresses, subnets.split(","), strict=True):
             assert ip_address(address) in ip_network(subnet)
+
+
+@pytest.mark.root
+@pytest.mark.real
+def test_kills_at_random_moments_leave_nothing_of_pods(node: Node) -> None:
+    cri, chance = node.cri, random.Random(11)
+    made: list[str] = []
+
+    def lead_a_life() -> None:
+        """Run a pod as a kubelet does; stop wherever the daemon's death leaves it."""
+        with contextlib.suppress(grpc.RpcError):
+            pod = cri.run_pod()
+            made.append(pod)
+            container = cri.start(pod, "sleep", "1000")
+            made.append(container)
+            cri.call("StopContainer", container_id=container)
+            cri.call("StopPodSandbox", pod_sandbox_id=pod)
+            cri.call("RemovePodSandbox", pod_sandbox_id=pod)
+
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            lives = [pool.submit(lead_a_life) for _ in range(8)]
+            lives[chance.randrange(4)].result()
+            cri.engine.kill()
+            cri.close()
+        cri.engine.start()
+    assert len(made) > 5
+    cri.clear()
+    assert not cri.call("ListContainers").containers
+    data = cri.engine.place / "data"
+    assert list((data / "containers").iterdir()) == []
+    assert list((data / "images" / "writable").iterdir()) == []
+    assert list((cri.engine.place / "exec" / "containers").iterdir()) == []
+    assert str(cri.engine.place) not in Path("/proc/self/mountinfo").read_text()
+    assert [one for one, _, _ in os.walk("/sys/fs/cgroup") if one.rpartition("/")[2] in made] == []
+    node.wait_for_no_veth()

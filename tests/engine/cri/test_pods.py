@@ -183,6 +183,15 @@ def test_pods_outlive_a_killed_daemon(cri: CriClient) -> None:
     assert cri.status(container).exit_code == 7
 
 
+def test_docker_sees_pods_and_leaves_them_alone(cri: CriClient) -> None:
+    pod = cri.run_pod()
+    container = cri.start(pod, "true")
+    cri.engine.docker("wait", container)
+    assert "k8s_main_pod" in cri.engine.out("ps", "-a", "--format", "{{.Names}}")
+    cri.engine.docker("container", "prune", "-f")
+    assert cri.status(container).exit_code == 0
+
+
 def test_the_socket_is_roots(cri: CriClient) -> None:
     assert cri.socket.stat().st_mode & 0o777 == 0o660
     assert cri.socket.stat().st_uid == 0

@@ -235,6 +235,7 @@ def _host_configuration(
         "IpcMode": "host" if node in (options.ipc, theirs.ipc) else shared,
         "PidMode": pid,
         "CgroupnsMode": "private" if private else "host",
+        "UsernsMode": "host",
         "CgroupParent": cgroup_parent(pod),
         "Privileged": context.privileged,
         "ReadonlyRootfs": context.readonly_rootfs,

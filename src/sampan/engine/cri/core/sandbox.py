@@ -175,6 +175,7 @@ def sandbox_record(
         "PidMode": "host" if options.pid == NamespaceMode.NODE else "",
         "IpcMode": "host" if options.ipc == NamespaceMode.NODE else "shareable",
         "CgroupnsMode": "host",
+        "UsernsMode": "host",
         "CgroupParent": cgroup_parent(config),
         "Sysctls": dict(config.linux.sysctls),
         "LogConfig": {"Type": "none", "Config": {}},

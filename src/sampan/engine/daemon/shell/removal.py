@@ -135,6 +135,8 @@ class Removal:
                     self._engine.volumes.remove(name, (), force=True)
 
     def _prunable(self, container: Container, filters: Filters) -> bool:
+        if container.record.cri:
+            return False  # what a kubelet has made, it also takes away
         labels, created = container.record.labels, instant(container.record.created)
         if filters.has("label!") and filters.labels(labels, "label!"):
             return False
