@@ -80,7 +80,7 @@ class ShimHandle:
             case "oom":
                 self._short_of_memory()
             case "state":
-                self.pid = message["pid"]
+                self.pid, self.started_at = message["pid"], message.get("at", "")
                 if message.get("oom"):
                     self._short_of_memory()
                 self._settle_start(None)

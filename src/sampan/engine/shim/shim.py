@@ -70,6 +70,7 @@ class _Shim:
         self._deadline: float | None = None
         self._record: dict[str, Any] | None = None
         self._dismissed = False
+        self._started_at = ""
         self.session = Session(
             self._reactor,
             self._spec.process,
@@ -107,7 +108,12 @@ class _Shim:
             control.close()
             return
         self._add_control(control)
-        state = {"event": "state", "pid": self.session.pid, "exit": self._record}
+        state = {
+            "event": "state",
+            "pid": self.session.pid,
+            "at": self._started_at,
+            "exit": self._record,
+        }
         state["oom"] = self._oom_seen
         self._send(control, {**state, "execs": list(self._execs)})
 
@@ -129,7 +135,8 @@ class _Shim:
         except (SampanError, OSError) as error:
             self._start_failed(error)
             return
-        started = {"event": "started", "pid": self.session.pid, "at": stamp(time.time_ns())}
+        self._started_at = stamp(time.time_ns())
+        started = {"event": "started", "pid": self.session.pid, "at": self._started_at}
         self._broadcast(started)
         self._watch_memory()
         while not self._over():

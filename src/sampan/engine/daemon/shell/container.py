@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.daemon.shell.recordfile import RecordFile
 from sampan.engine.process.shim import ShimHandle
 
 __all__ = ["Container", "ExecSession"]
@@ -47,6 +47,7 @@ class Container:
     watcher: asyncio.Task[None] | None = None
     health: asyncio.Task[None] | None = None
     network: dict[str, Any] = field(default_factory=dict)
+    _file: RecordFile | None = None
 
     @property
     def id(self) -> str:
@@ -58,17 +59,20 @@ class Container:
         """Where its output is kept."""
         return self.directory / f"{self.id}-json.log"
 
+    @property
+    def file(self) -> RecordFile:
+        """Where the record is kept."""
+        if self._file is None:
+            self._file = RecordFile(self.directory / "container.json")
+        return self._file
+
     def save(self) -> None:
-        """Put the record on disk: beside, flushed, then renamed. A crash of the engine or of the
-        machine leaves the old record or the new one.
-        """
-        path = self.directory / "container.json"
-        temporary = path.with_suffix(".new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb", buffering=0) as file:
-            file.write(json.dumps(self.record.document()).encode())
-            os.fdatasync(fd)
-        os.replace(temporary, path)
+        """Put the record on disk; it is there when this returns."""
+        self.file.put(json.dumps(self.record.document()).encode())
+
+    def save_soon(self) -> None:
+        """Put the record on disk without a wait: for what the shim knows too."""
+        self.file.put_soon(json.dumps(self.record.document()).encode())
 
     def attributes(self) -> dict[str, str]:
         """What an event says about it."""

@@ -151,7 +151,7 @@ class Lifecycle:
         state.status, state.pid, state.error = "running", shim.pid, ""
         state.exit_code, state.oom_killed = 0, False
         state.started_at = shim.started_at or now_text()
-        container.save()
+        container.save_soon()
         engine.publish(container, "start")
         self._watch(container, shim)
         engine.health.begin(container)
@@ -226,7 +226,8 @@ class Lifecycle:
     def resume(self, container: Container, shim: ShimHandle) -> None:
         """Look after a container that has outlived an earlier engine."""
         container.shim = shim
-        container.record.state.pid = shim.pid
+        state = container.record.state
+        state.pid, state.started_at = shim.pid, shim.started_at or state.started_at
         self._watch(container, shim)
         self._engine.health.begin(container)
 
@@ -257,7 +258,7 @@ class Lifecycle:
         again = self._restart_after(container, lived)
         if again is not None:
             state.status = "restarting"
-        container.save()
+        container.save_soon()
         self._wake(container, record.exit_code)
         if again is not None:
             container.restart = asyncio.ensure_future(self._restart_later(container, again))

@@ -108,7 +108,7 @@ class Removal:
         await self._engine.networking.detach(container)
         self._engine.networking.removed(container)
         # The record goes first: what is left without one is cleaned up at the next start.
-        (container.directory / "container.json").unlink(missing_ok=True)
+        container.file.remove()
         snapshots = self._engine.images.snapshots
 
         def clean() -> None:

@@ -87,7 +87,8 @@ class Restoring:
         was_running = state.running or state.status == "restarting"
         found = await reattach(container.run_directory)
         if isinstance(found, ExitRecord) or found is None:
-            if state.running:
+            ended = found is not None and found.finished_at != state.finished_at
+            if state.running or ended:
                 if found is None:
                     await asyncio.to_thread(self._end_leftovers, container)
                 async with container.lock:

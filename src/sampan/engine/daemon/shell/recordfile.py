@@ -1,0 +1,54 @@
+"""A container's record on disk: always a whole one, old or new, whoever crashes when.
+
+What a container *is* (made, changed, renamed) is on disk before it is answered. How it *fares*
+(running, ended) is written soon after: a start or an end must not wait for the disk, and an engine
+that comes after a crash learns it from the shim or from the exit record that the shim has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+__all__ = ["RecordFile"]
+
+
+class RecordFile:
+    """One file. Of two writes the later one stays, in whatever order they come to the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._written = 0
+        self._gone = False
+
+    def put(self, data: bytes) -> None:
+        """Write a record: beside, flushed, then renamed."""
+        self._asked += 1
+        self._write(self._asked, data)
+
+    def put_soon(self, data: bytes) -> None:
+        """Write a record in a thread."""
+        self._asked += 1
+        asyncio.get_running_loop().run_in_executor(None, self._write, self._asked, data)
+
+    def remove(self) -> None:
+        """Remove the record; what is still to be written is not."""
+        with self._lock:
+            self._gone = True
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, number: int, data: bytes) -> None:
+        with self._lock:
+            if self._gone or number <= self._written:
+                return
+            temporary = self._path.with_suffix(".new")
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb", buffering=0) as file:
+                file.write(data)
+                os.fdatasync(fd)
+            os.replace(temporary, self._path)
+            self._written = number
