@@ -99,7 +99,7 @@ def test_what_a_network_adds_to_the_rules() -> None:
 
     plain = NetworkRecord("a" * 64, "n", "bridge", "")
     quiet = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
-    assert sets(plain) == ["bridges", "within", "open", "masquerade"]
+    assert sets(plain) == ["bridges", "within", "open", "masked"]
     assert sets(NetworkRecord("a" * 64, "n", "bridge", "", options=quiet)) == [
         "bridges",
         "within",

@@ -161,8 +161,9 @@ def _filled(given: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dic
 
 
 def fill_config(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return `Config` with every field."""
-    return _filled(given, _CONFIG)
+    """Return `Config` with every field; the hardware address of older clients where it is given."""
+    mac = (given or {}).get("MacAddress")
+    return {**_filled(given, _CONFIG), **({"MacAddress": mac} if mac else {})}
 
 
 def host_config_defaults() -> dict[str, Any]:

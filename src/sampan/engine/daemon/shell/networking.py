@@ -104,6 +104,8 @@ class ContainerNetworking:
                 continue
             self._check_driver(network)
             settings = endpoint_settings(given, network)
+            if name == mode and not settings["MacAddress"]:
+                settings["MacAddress"] = record.config.get("MacAddress") or ""
             self._check_settings(settings, network)
             if given is not None or network.name not in record.networks:
                 record.networks[network.name] = settings

@@ -25,6 +25,7 @@ _NUMBERS: Final = ("com.docker.network.driver.mtu",)
 _FLAGS: Final = ("enable_icc", "enable_ip_masquerade", "default_bridge", "inhibit_ipv4")
 _LARGEST_MTU: Final = 65535
 _DEVICE_BYTES: Final = 15
+_PREFIX_BYTES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,12 @@ def _check_options(options: Mapping[str, str]) -> None:
         text = options.get(BRIDGE_OPTION + name)
         if text is not None and text.lower() not in ("true", "false", "0", "1", "t", "f"):
             raise InvalidError(f"failed to parse {text} value: {BRIDGE_OPTION}{name} is a flag")
+    host_ip = options.get(BRIDGE_OPTION + "host_binding_ipv4", "")
+    if host_ip:
+        parse_address(host_ip, "host binding")
+    prefix = options.get("com.docker.network.container_iface_prefix", "")
+    if len(prefix.encode()) > _PREFIX_BYTES or set(prefix) & set("/ \t\n%:"):
+        raise InvalidError(f"invalid interface prefix {prefix!r}: up to {_PREFIX_BYTES} bytes")
     device = options.get(BRIDGE_OPTION + "name", "")
     if len(device.encode()) > _DEVICE_BYTES or set(device) & set("/ \t\n") or device in (".", ".."):
         raise InvalidError(f"invalid bridge name {device!r}: it has up to {_DEVICE_BYTES} bytes")

@@ -71,6 +71,16 @@ class NetworkRecord:
         """The largest packet of its devices, in bytes."""
         return int(self.options.get("com.docker.network.driver.mtu") or 1500)
 
+    @property
+    def interface_prefix(self) -> str:
+        """What devices of endpoints are called inside, without their numbers."""
+        return self.options.get("com.docker.network.container_iface_prefix") or "eth"
+
+    @property
+    def host_ip(self) -> str:
+        """Where ports are published unless the client says otherwise; empty: as the daemon says."""
+        return self.options.get(BRIDGE_OPTION + "host_binding_ipv4", "")
+
     def flag(self, name: str, default: bool = True) -> bool:
         """Return a truth value among the bridge driver's options."""
         text = self.options.get(BRIDGE_OPTION + name)

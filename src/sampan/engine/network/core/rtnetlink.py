@@ -39,8 +39,10 @@ __all__ = [
     "add_veth",
     "delete_link",
     "find_link",
+    "list_addresses",
     "list_links",
     "list_routes",
+    "parse_address",
     "parse_link",
     "parse_route",
     "remove_address",
@@ -53,7 +55,7 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
-_NEWADDR, _DELADDR = 20, 21
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER = 1, 3, 4, 5, 10
 _LINKINFO, _IFALIAS, _NET_NS_FD = 18, 20, 28
@@ -65,6 +67,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _NO_DAD: Final = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _UP: Final = 1
+_LINK_SCOPED: Final = 253
 _INET, _INET6 = 2, 10
 _MAIN, _BOOT, _LINK_SCOPE, _UNICAST, _ON_LINK = 254, 3, 253, 1, 4
 
@@ -208,6 +211,22 @@ def add_address(index: int, interface: Interface) -> Message:
 def remove_address(index: int, interface: Interface) -> Message:
     """Take an address from a device."""
     return _address(_DELADDR, 0, index, interface)
+
+
+def list_addresses() -> Message:
+    """Ask for all addresses of all devices."""
+    return Message(_GETADDR, DUMP, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
+
+
+def parse_address(payload: bytes) -> tuple[int, Interface] | None:
+    """Return the device's index and the address of an answer; None for one of link scope."""
+    family, length, _, scope, index = struct.unpack_from("=BBBBI", payload)
+    found = attributes(payload[8:])
+    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
+    if packed is None or scope == _LINK_SCOPED or family not in (_INET, _INET6):
+        return None
+    kind = IPv4Interface if family == _INET else IPv6Interface
+    return index, kind((packed, length))
 
 
 def add_route(index: int, gateway: Address, destination: Network | None = None) -> Message:

@@ -4,7 +4,7 @@
 prerouting, output    to an address of this host -> map `address` or `port` -> the container
 postrouting           back into the bridge it came from: masquerade, for the answer to find back;
                       a container's call of its own published port, in `itself`, likewise
-                      from a bridge in `masquerade` to elsewhere: masquerade
+                      from a bridge in `masked` to elsewhere: masquerade
 forward               within a bridge in `open`: accept. From or to one in `internal`: drop.
                       Into a bridge: answers and published ports only; so networks are isolated
 ```
@@ -56,6 +56,7 @@ __all__ = [
 TABLE: Final = "sampan"
 RESOLVER_TABLE: Final = "sampan-names"
 PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+_LOOPBACK_6: Final = ip_address("::1").packed
 FAMILIES: Final = (IPV4, IPV6)
 
 
@@ -66,7 +67,7 @@ def host_table(family: int) -> Table:
     maps = (
         Map("bridges", ("ifname",)),
         Map("internal", ("ifname",)),
-        Map("masquerade", ("ifname",)),
+        Map("masked", ("ifname",)),
         Map("within", ("ifname", "ifname")),
         Map("open", ("ifname", "ifname")),
         Map("itself", (address, address)),
@@ -99,6 +100,9 @@ def _nat_chains(family: int) -> Sequence[Chain]:
         destination_nat(family, 1, to_port),
     ]
     local = [*local_destination(), verdict("jump", "publish")]
+    # The kernel lets nothing leave with ::1; that is for who copies.
+    loopback = [payload("network", offset, size), equal(_LOOPBACK_6, negate=True)]
+    own = [*loopback, *local] if family == IPV6 else local
     itself = [
         payload("network", offset - size, size, 8),
         payload("network", offset, size, to_port),
@@ -108,7 +112,7 @@ def _nat_chains(family: int) -> Sequence[Chain]:
         [*itself, *connection_is("status", DNATTED), masquerade()],
         [*_between("within"), *connection_is("status", DNATTED), masquerade()],
         [*_between("within"), verdict("return")],
-        [meta("iifname"), lookup("masquerade"), masquerade()],
+        [meta("iifname"), lookup("masked"), masquerade()],
     ]
     if family == IPV4:
         # From the host's loopback address to a container: it could not answer that address.
@@ -117,7 +121,7 @@ def _nat_chains(family: int) -> Sequence[Chain]:
     return (
         Chain("publish", (by_address, by_port)),
         Chain("prerouting", (local,), Hook("nat", "prerouting", -100)),
-        Chain("output", (local,), Hook("nat", "output", -100)),
+        Chain("output", (own,), Hook("nat", "output", -100)),
         Chain("postrouting", after, Hook("nat", "postrouting", 100)),
     )
 
@@ -159,7 +163,7 @@ def network_elements(record: NetworkRecord, family: int) -> list[Elements]:
     if record.flag("enable_icc"):
         found.append(Elements("open", ((device * 2, b""),)))
     if record.flag("enable_ip_masquerade") and not record.internal:
-        found.append(Elements("masquerade", ((device, b""),)))
+        found.append(Elements("masked", ((device, b""),)))
     return found
 
 

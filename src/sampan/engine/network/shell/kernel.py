@@ -38,8 +38,10 @@ from sampan.engine.network.core.rtnetlink import (
     add_veth,
     delete_link,
     find_link,
+    list_addresses,
     list_links,
     list_routes,
+    parse_address,
     parse_link,
     parse_route,
     set_link,
@@ -198,6 +200,14 @@ class Kernel:
                 if route is not None and route.destination is not None:
                     found.append(route.destination)
         return found
+
+    def bridge_of_others(self, name: str) -> list[Interface]:
+        """Return the addresses of a bridge that somebody else has made; none without it."""
+        found = self.link(name)
+        if found is None or found.alias == self._mark:
+            return []
+        pairs = [parse_address(one) for one in self.route.dump(list_addresses())]
+        return [pair[1] for pair in pairs if pair is not None and pair[0] == found.index]
 
     def ensure_bridge(self, record: NetworkRecord, addresses: Sequence[Interface]) -> None:
         """Make a network's bridge, or set right the one that is there.

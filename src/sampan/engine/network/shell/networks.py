@@ -323,9 +323,10 @@ class Networks:
         """Return the default network's subnet: of the flags, as it was, or chosen."""
         options = self._options
         auxiliary = {}
-        if options.bip:
+        bip = options.bip or await self._address_of_others(4)
+        if bip:
             try:
-                bridge = ip_interface(options.bip)
+                bridge = ip_interface(bip)
             except ValueError:
                 raise InvalidError(
                     f"invalid --bip {options.bip}: an address with its length"
@@ -341,18 +342,25 @@ class Networks:
             auxiliary["DefaultGatewayIPv4"] = options.default_gateway
         return dataclasses.replace(config, auxiliary=auxiliary)
 
+    async def _address_of_others(self, version: int) -> str:
+        """Return the address of a bridge that was there before the engine, which `-b` names."""
+        assert self._kernel is not None
+        found = await self._thread.call(self._kernel.bridge_of_others, self._options.bridge)
+        return next((str(one) for one in found if one.version == version), "")
+
     async def _default_config6(self, known: Network | None) -> list[IpamConfig]:
         """Return the default network's subnet of version 6, if it is to have one."""
         options = self._options
         if not options.ipv6:
             return []
-        text = options.bip6 or options.fixed_cidr6
+        bip6 = options.bip6 or await self._address_of_others(6)
+        text = bip6 or options.fixed_cidr6
         try:
             bridge = ip_interface(text) if text else None
         except ValueError:
             raise InvalidError(f"invalid IPv6 subnet of the default network: {text}") from None
         if bridge is not None:
-            gateway = str(bridge.ip) if options.bip6 else ""
+            gateway = str(bridge.ip) if bip6 else ""
             config = IpamConfig(str(bridge.network), gateway, options.fixed_cidr6)
         else:
             before = [] if known is None else [one for one in known.record.ipam if one.chosen]

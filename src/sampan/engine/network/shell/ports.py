@@ -38,17 +38,20 @@ class HostPorts:
         self._ephemeral: tuple[int, int] | None = None
         self._next = 0
 
-    def reserve(self, key: str, wishes: Sequence[PortMapping], versions: set[int]) -> list[Held]:
+    def reserve(
+        self, key: str, wishes: Sequence[PortMapping], versions: set[int], default_ip: str = ""
+    ) -> list[Held]:
         """Take a host port for every wish, on all host addresses that it means.
 
-        `versions` are the IP versions to be served. Raises ConflictError in Docker's words when a
+        `versions` are the IP versions to be served. A wish without an address means `default_ip`,
+        and without that what the daemon was told. Raises ConflictError in Docker's words when a
         port is taken; then nothing is held.
         """
         held = self._held.setdefault(key, [])
         before = len(held)
         try:
             for wish in wishes:
-                addresses = self._addresses(wish.host_ip, versions)
+                addresses = self._addresses(wish.host_ip, default_ip, versions)
                 if addresses:
                     held += self._reserve(wish, addresses)
         except BaseException:
@@ -76,14 +79,14 @@ class HostPorts:
             if not self._used[place]:
                 del self._used[place]
 
-    def _addresses(self, host_ip: str, versions: set[int]) -> list[str]:
+    def _addresses(self, host_ip: str, default_ip: str, versions: set[int]) -> list[str]:
         if host_ip:
             try:
                 address = ip_address(host_ip)
             except ValueError:
                 raise InvalidError(f"invalid IP address: {host_ip}") from None
             return [str(address)] if address.version in versions else []
-        default = ip_address(self._default_ip)
+        default = ip_address(default_ip or self._default_ip)
         if not default.is_unspecified:
             return [str(default)]
         return [one for one in ("0.0.0.0", "::") if ip_address(one).version in versions]

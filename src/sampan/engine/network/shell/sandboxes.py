@@ -106,8 +106,8 @@ class Sandboxes:
         sandbox = Sandbox(key, str(path), dns=dns, owner=owner)
         self._open[key] = sandbox
         try:
-            for number, request in enumerate(requests):
-                endpoint = self._allocate(key, request, f"eth{number}")
+            for request in requests:
+                endpoint = self._allocate(key, request, sandbox.endpoints)
                 sandbox = dataclasses.replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
                 self._open[key] = sandbox
             changes = self._publish(sandbox, ports, label or key)
@@ -143,13 +143,19 @@ class Sandboxes:
     def _wants_names(self, sandbox: Sandbox) -> bool:
         return any(self._record(one.network).has_names for one in sandbox.endpoints)
 
-    def _allocate(self, key: str, request: EndpointRequest, interface: str) -> Endpoint:
-        """Take the addresses of an endpoint and make it a member of its network."""
+    def _allocate(self, key: str, request: EndpointRequest, others: Sequence[Endpoint]) -> Endpoint:
+        """Take the addresses of an endpoint and make it a member of its network.
+
+        Its device is the first of its name that none of the `others` has.
+        """
         network = self._networks.get(request.network)
         if network is None:
             raise NotFoundError(f"network {request.network} not found")
         if key in network.members:
             raise DeniedError(f"endpoint already exists in network {network.record.name}")
+        prefix, used = network.record.interface_prefix, {one.interface for one in others}
+        numbers = range(len(used) + 1)
+        interface = next(f"{prefix}{n}" for n in numbers if f"{prefix}{n}" not in used)
         address = network.allocate(4, request.address)
         endpoint = Endpoint(
             id=secrets.token_hex(32),
@@ -215,8 +221,10 @@ class Sandboxes:
         targets = self._targets(sandbox)
         if not ports or not targets:
             return []
+        gateway = sandbox.gateway_endpoint(4)
+        default = self._record(gateway.network).host_ip if gateway is not None else ""
         try:
-            held = self._ports.reserve(sandbox.key, ports, self._versions(sandbox))
+            held = self._ports.reserve(sandbox.key, ports, self._versions(sandbox), default)
         except SampanError as error:
             endpoint = sandbox.gateway_endpoint(4) or sandbox.endpoints[0]
             raise type(error)(
@@ -233,7 +241,9 @@ class Sandboxes:
         for one in held:
             version6 = ":" in one.mapping.host_ip
             same = next((to for to in targets if (":" in to) == version6), None)
-            if one.socket is None or (same and self._kernel.leads(6 if version6 else 4)):
+            # What comes from ::1 no rule can lead on.
+            led = same is not None and not version6 and self._kernel.leads(4)
+            if one.socket is None or led:
                 continue
             target = same or targets[0], one.mapping.port
             if one.mapping.protocol == "tcp":
@@ -291,9 +301,7 @@ class Sandboxes:
     async def connect(self, key: str, request: EndpointRequest) -> Endpoint:
         """Add an endpoint to an open sandbox."""
         before = self._open[key]
-        used = {one.interface for one in before.endpoints}
-        interface = next(f"eth{n}" for n in range(len(used) + 1) if f"eth{n}" not in used)
-        endpoint = self._allocate(key, request, interface)
+        endpoint = self._allocate(key, request, before.endpoints)
         after = dataclasses.replace(before, endpoints=(*before.endpoints, endpoint))
         names = self._wants_names(after) and not self._names.serves(key)
         try:
