@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.busybox import root_tar
-from tests.real import require
+from tests.real import ROOT, require
 
 from sampan.engine.oci.core.default_spec import default_spec
 from sampan.engine.runtime.shell.syscalls import pidfd_open
@@ -52,7 +52,7 @@ class Runtime:
                 input=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env={**os.environ, **(env or {})},
+                env={**_installed(), **(env or {})},
                 pass_fds=tuple(pass_fds),
                 timeout=TIMEOUT_S,
                 check=False,
@@ -82,6 +82,12 @@ class Runtime:
         """Remove every container that was made."""
         for container_id in self.made:
             self.run("delete", "--force", container_id)
+
+
+def _installed() -> dict[str, str]:
+    """The environment of an installed program: Python may keep the bytecode it has compiled."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**env, "PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache" / "bytecode")}
 
 
 def await_end(pid: int) -> None:

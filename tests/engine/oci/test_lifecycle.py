@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,26 @@ def test_descriptors(oci: Runtime, bundles: Bundles, tmp_path: Path) -> None:
             "run", "--preserve-fds", "1", "--bundle", bundle, "fds", pass_fds=[fd, beyond]
         )
     assert (done.returncode, done.stdout) == (0, "passed5\n")
+
+
+def test_a_creation_killed_at_any_moment_leaves_nothing(oci: Runtime, bundles: Bundles) -> None:
+    bundle = bundles.make("sleep", "600")
+    words = [*oci.words, "--root", str(oci.root), "create", "--bundle", bundle]
+    gone = 0
+    for turn in range(12):
+        name = f"killed-{turn}"
+        oci.made.append(name)
+        with subprocess.Popen([*words, name], stdin=subprocess.DEVNULL) as creating:
+            try:
+                creating.wait(turn * 0.01 + 0.02)
+            except subprocess.TimeoutExpired:
+                creating.kill()
+                gone += 1
+        oci.run("delete", "--force", name)
+        assert not (oci.root / name).exists()
+        left = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{name}")]
+        assert left == []
+    assert gone
+    assert str(oci.root).encode() not in b"".join(
+        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()
+    )

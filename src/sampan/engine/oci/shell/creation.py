@@ -70,17 +70,20 @@ def create(store: Store, container_id: str, options: CreateOptions) -> Created:
     cgroups: Cgroups | None = None
     try:
         with store.locked(container_id):
-            cgroups = _cgroups(bundle, container_id, tolerate=options.tolerate_cgroups)
             record = Record(
                 id=container_id,
                 bundle=os.getcwd(),
                 root=bundle.spec.root_path,
                 created=_now(),
                 document=bundle.document,
-                cgroup=cgroups.path if cgroups else "",
+                cgroup=_cgroup_path(bundle, container_id),
                 uid=os.geteuid(),
                 resources=bundle.spec.linux.resources,
             )
+            # From here on a removal finds what there is, even when this process is killed.
+            place.save(record)
+            cgroups = _cgroups(bundle, record.cgroup, tolerate=options.tolerate_cgroups)
+            record = record if cgroups else changed(record, cgroup="")
             launched = _launch(bundle, record, place, cgroups, options)
             try:
                 record = changed(record, pid=launched.pid, start_ticks=start_ticks(launched.pid))
@@ -131,11 +134,15 @@ def _console(process: Process, path: str, *, foreground: bool) -> socket.socket 
     return connect_console(path) if path else None
 
 
-def _cgroups(bundle: Bundle, container_id: str, *, tolerate: bool) -> Cgroups | None:
-    linux = bundle.spec.linux
-    path = linux.cgroups_path or f"/{container_id}"
+def _cgroup_path(bundle: Bundle, container_id: str) -> str:
+    path = bundle.spec.linux.cgroups_path or container_id
     if ".." in path.split("/"):
         raise InvalidError("$.linux.cgroupsPath: '..' leads out of the hierarchy")
+    return "/" + path.strip("/")
+
+
+def _cgroups(bundle: Bundle, path: str, *, tolerate: bool) -> Cgroups | None:
+    linux = bundle.spec.linux
     try:
         return Cgroups.create(path, linux.resources)
     except OSError as error:
@@ -166,7 +173,6 @@ def _launch(
         def outside(pid: int) -> None:
             leave_time()
             now = changed(record, pid=pid)
-            place.save(record)
             for moment in ("prestart", "createRuntime"):
                 run_hooks(moment, hooks[moment], now.state("creating", pid))
 

@@ -199,9 +199,10 @@ class Runtime:
 
     def _end(self, record: Record) -> None:
         """Kill the first process, and without a PID namespace of its own all that it left."""
-        pids = {record.pid: record.start_ticks}
+        pids = {record.pid: record.start_ticks} if record.pid else {}
         cgroups = Cgroups(record.cgroup) if record.cgroup else None
-        if cgroups is not None and not _owns_pids(record.document):
+        # Of a creation that was killed the cgroups know the processes, and nobody else does.
+        if cgroups is not None and not (record.pid and _owns_pids(record.document)):
             pids |= {pid: machine.start_ticks(pid) for pid in cgroups.pids()}
         fds = []
         for pid, ticks in pids.items():

@@ -74,7 +74,7 @@ def apply_limits(rlimits: Sequence[Rlimit], pid: int = 0) -> None:
             resource.prlimit(pid, number, (pair[0], pair[1]))
         except (ValueError, OSError) as error:
             code = getattr(error, "errno", None) or 22
-            raise OSError(code, f"setrlimit {limit.kind}: {error}") from error
+            raise OSError(code, f"setrlimit {limit.kind}: {os.strerror(code)}") from error
 
 
 def apply_identity(identity: Identity, masks: CapabilityMasks | None, umask: int | None) -> None:

@@ -93,7 +93,8 @@ class Launched:
         pass_gate(self._channel)
 
     def leave(self) -> None:
-        """Let go of a child that waits at a gate of its own."""
+        """Let a child go to the gate of its own; without this word it ends with its parent."""
+        self._channel.send(_PREPARED)
         self._channel.close()
 
     def abandon(self) -> None:
@@ -382,7 +383,9 @@ class _Child:
         if self.new_keyring:
             syscalls.keyctl_join_session()
         if not mapped:
+            self._step = "limits"
             identity.apply_limits(process.rlimits)
+        self._step = "process"
         who = identity.lookup_user(root_fd, process.user)
         self._home = who.home
         self._own_stdio(who.uid)
@@ -394,6 +397,7 @@ class _Child:
         target = None if process.pause else executable.find(process.args[0], env)
         self._ready(console)
         if self.gate is not None:
+            self._wait_for(_PREPARED)
             self._use_stdio()
             self._stdio = Stdio()
             self._channel.close()
