@@ -41,6 +41,8 @@ class EngineServer:
     prefix: Sequence[str] = ()
     """A command that ends by executing the daemon: `env`, `unshare`."""
 
+    python: str = sys.executable
+
     netns: Path | None = None
     output: list[bytes] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
@@ -67,7 +69,7 @@ class EngineServer:
             [
                 *self.prefix,
                 *inside,
-                sys.executable,
+                self.python,
                 "-m",
                 "sampan.cli.main",
                 "dockerd",

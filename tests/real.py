@@ -35,6 +35,7 @@ SOURCE = {
     "unshare": "Debian package util-linux",
     "dockerd": "Debian package docker.io",
     "runc": "Debian package runc",
+    "newuidmap": "Debian package uidmap",
     "docker-registry": "Debian package docker-registry",
     "skopeo": "Debian package skopeo",
     "htpasswd": "Debian package apache2-utils",

@@ -12,15 +12,17 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sampan import __version__
-from sampan.base.errors import ConflictError, InvalidError, SampanError
+from sampan.base.errors import ConflictError, SampanError
 from sampan.cli.dockerd.flags import FLAGS, exec_root
 from sampan.cli.dockerd.flagset import Flag, HelpWanted
 from sampan.cli.dockerd.listeners import Listeners
+from sampan.cli.dockerd.rootless import become_root_in_namespace, rootless_options
 from sampan.cli.dockerd.settings import Settings, load, reloaded
 from sampan.engine.api.server import api_router
 from sampan.engine.daemon.shell.engine import Engine
@@ -61,10 +63,13 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     _configure_log(settings)
     try:
-        _check_user()
+        host = default_host()
+        if os.geteuid() != 0:
+            settings = replace(settings, engine=rootless_options(settings.engine), group="")
+            become_root_in_namespace()
         if settings.engine.oom_score_adj:
             Path("/proc/self/oom_score_adj").write_text(str(settings.engine.oom_score_adj))
-        listeners = Listeners(settings, default_host())
+        listeners = Listeners(settings, host)
         with _only_daemon(settings), _pidfile(settings.pidfile):
             run(_serve(settings, listeners, arguments))
     except (SampanError, OSError) as error:
@@ -78,14 +83,6 @@ def default_host() -> str:
     if os.geteuid() == 0:
         return "unix:///var/run/docker.sock"
     return f"unix://{Path(exec_root()).parent / 'docker.sock'}"
-
-
-def _check_user() -> None:
-    if os.geteuid() != 0:
-        raise InvalidError(
-            "dockerd needs to be started with root privileges; running without root is not "
-            "supported yet"
-        )
 
 
 def _help() -> str:

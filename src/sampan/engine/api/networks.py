@@ -92,6 +92,7 @@ class NetworkRoutes:
 
     async def _create(self, call: Call) -> Response:
         definition = parse_definition(await call.body(NETWORK_CREATE))
+        self._engine.networking.check_bridges()
         record = await self._engine.networking.networks.create(definition)
         self._publish("create", record)
         return json_response({"Id": record.id, "Warning": ""}, 201)

@@ -122,6 +122,9 @@ class EngineOptions:
     userns_remap: str = ""
     """`default`, or a user, or `user:group`, whose subordinate ids containers are mapped to."""
 
+    rootless: bool = False
+    """The daemon runs in a user namespace of its own: no cgroups, no bridges."""
+
     oom_score_adj: int = 0
     cri_socket: Path | None = None
     """Where the kubelet's interface listens; None: not served."""

@@ -52,6 +52,9 @@ class Surroundings:
     block_devices: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Major and minor number by path, of devices that limits name."""
 
+    rootless: bool = False
+    """The daemon itself is in a user namespace."""
+
     id_maps: IdMaps | None = None
     """The user namespace of containers that do not ask for the host's."""
 
@@ -75,7 +78,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "resources": _resources(record, around),
         "maskedPaths": host["MaskedPaths"],
         "readonlyPaths": host["ReadonlyPaths"],
-        "sysctl": _sysctls(host, mapped=mapped),
+        "sysctl": _sysctls(host, mapped=mapped or around.rootless),
         "devices": _devices(host, around),
     }
     seccomp = filter_section(

@@ -195,6 +195,7 @@ class Lifecycle:
             host_devices=engine.devices_of(record),
             block_devices=block_numbers(record.host_config),
             id_maps=engine.id_maps,
+            rootless=engine.options.rootless,
             kernel=kernel_version(),
             defaults=engine.options.containers,
             seccomp_profile=engine.seccomp_profile,

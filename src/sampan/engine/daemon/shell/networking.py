@@ -12,6 +12,7 @@ from sampan.base.errors import (
     InvalidError,
     NotFoundError,
     SampanError,
+    UnsupportedError,
 )
 from sampan.engine.daemon.core.attachment import (
     check_settings,
@@ -76,6 +77,14 @@ class ContainerNetworking:
         running = [one.id for one in self._engine.registry if one.record.state.running]
         await self.networks.close_unclaimed("container", running)
 
+    def check_bridges(self) -> None:
+        """Raise UnsupportedError where no bridge can be made."""
+        if self._engine.options.rootless:
+            raise UnsupportedError(
+                "bridge networks and published ports need a daemon with root: without it, "
+                "use --network none, host or container:NAME"
+            )
+
     # When a container is made.
 
     def prepare(self, record: ContainerRecord, config: Mapping[str, Any]) -> None:
@@ -93,6 +102,7 @@ class ContainerNetworking:
         if _shares(mode):
             self._prepare_shared(record, mode, endpoints)
             return
+        self.check_bridges()
         called = {"bridge" if name == "default" else name: one for name, one in endpoints.items()}
         wanted = {mode: None, **called}
         for name, given in wanted.items():

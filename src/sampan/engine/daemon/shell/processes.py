@@ -34,7 +34,7 @@ async def processes_of(container: Container, words: str) -> dict[str, Any]:
         raise ConflictError(f"container {container.id} is not running")
     if found := _CUSTOM_PID.search(f" {words}"):
         raise InvalidError(f'specifying "{found[0].strip()}" is not allowed')
-    pids = Cgroups(cgroup_path(container)).pids()
+    pids = Cgroups(cgroup_path(container)).pids() or _in_namespace_of(state.pid)
     program = shutil.which("ps")
     if program is None:
         return _own_table(pids, words)
@@ -47,6 +47,18 @@ async def processes_of(container: Container, words: str) -> dict[str, Any]:
     if code != 0:
         raise SampanError(f"ps: {reason}")
     return _table(output, {str(pid) for pid in pids})
+
+
+def _in_namespace_of(pid: int) -> list[int]:
+    """Return the processes of one's PID namespace: without cgroups there is no other list."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.path.samefile(f"/proc/{name}/ns/pid", f"/proc/{pid}/ns/pid"):
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
 
 
 async def _run(program: str, arguments: Sequence[str]) -> tuple[int, str, str]:

@@ -43,7 +43,9 @@ class Layout:
 
 @cache
 def layout() -> Layout:
-    """Read the mounts of this process."""
+    """Read the mounts of this process. In a user namespace the hierarchies are somebody else's."""
+    if in_user_namespace():
+        return Layout({}, None)
     v1: dict[str, str] = {}
     unified = None
     with open("/proc/self/mountinfo") as lines:
@@ -223,7 +225,7 @@ class Cgroups:
         """Return the container's path by mount point, for showing cgroups inside."""
         found = layout()
         if found.version == 2:
-            return {found.unified or _ROOT: self.path}
+            return {found.unified: self.path} if found.unified else {}
         mounted = dict.fromkeys(found.v1.values(), self.path)
         return mounted
 

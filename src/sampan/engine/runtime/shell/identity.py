@@ -12,6 +12,7 @@ from sampan.base.passwd import Identity, resolve
 from sampan.base.record import record
 from sampan.engine.runtime.core.spec import Process, Rlimit, User
 from sampan.engine.runtime.shell import inside, syscalls
+from sampan.engine.runtime.shell.idmap import in_user_namespace
 
 __all__ = [
     "NO_CAPABILITIES",
@@ -87,10 +88,18 @@ def apply_identity(identity: Identity, masks: CapabilityMasks | None, umask: int
                 except OSError:
                     break  # the kernel's last capability is behind
     syscalls.prctl(_PR_SET_KEEPCAPS, 1)
-    if os.getgroups() != list(identity.groups):
-        _set_groups(identity.groups)
-    os.setresgid(identity.gid, identity.gid, identity.gid)
-    os.setresuid(identity.uid, identity.uid, identity.uid)
+    try:
+        if os.getgroups() != list(identity.groups):
+            _set_groups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        if not in_user_namespace():
+            raise
+        raise InvalidError(
+            f"user {identity.uid}, group {identity.gid} or one of its groups has no id in this "
+            f"user namespace ({error.strerror}): more ids come from /etc/subuid and /etc/subgid"
+        ) from None
     syscalls.prctl(_PR_SET_KEEPCAPS, 0)
     # The change of user made the process dumpable again by its own uid.
     syscalls.prctl(_PR_SET_DUMPABLE, 0)
@@ -102,9 +111,9 @@ def _set_groups(groups: Sequence[int]) -> None:
     try:
         os.setgroups(list(groups))
     except PermissionError:
-        if groups:
-            raise
         # A user namespace made without privileges may not change its groups at all.
+        if set(groups) - {os.getgid()}:
+            raise
 
 
 def drop_capabilities(

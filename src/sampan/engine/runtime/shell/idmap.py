@@ -10,7 +10,7 @@ from sampan.engine.runtime.core.plan import CLONE_FLAGS
 from sampan.engine.runtime.core.spec import IdMap
 from sampan.engine.runtime.shell import syscalls
 
-__all__ = ["in_user_namespace", "namespace", "write"]
+__all__ = ["in_user_namespace", "namespace", "write", "write_own"]
 
 _ALL_IDS = 4294967295
 
@@ -37,6 +37,14 @@ def write(pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> Non
     _helper("newgidmap", pid, gid_maps)
 
 
+def write_own(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> None:
+    """Give the new user namespace of this process maps of its own single ids."""
+    with open("/proc/self/setgroups", "w") as file:
+        file.write("deny")
+    _write("self", "uid_map", uid_maps)
+    _write("self", "gid_map", gid_maps)
+
+
 def namespace(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> int:
     """Return the descriptor of a user namespace with these maps, for a mount."""
     receive, send = os.pipe()
@@ -58,7 +66,7 @@ def _only_self(maps: Sequence[IdMap], own: int) -> bool:
     return len(maps) == 1 and maps[0].size == 1 and maps[0].host == own
 
 
-def _write(pid: int, name: str, maps: Sequence[IdMap]) -> None:
+def _write(pid: int | str, name: str, maps: Sequence[IdMap]) -> None:
     text = "".join(f"{one.container} {one.host} {one.size}\n" for one in maps)
     fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -17,7 +17,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from sampan.base.errors import InvalidError, SampanError
@@ -26,6 +26,7 @@ from sampan.engine.runtime.core import capability
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, Join, Plan, Sysctl
 from sampan.engine.runtime.core.spec import Process
 from sampan.engine.runtime.shell import executable, identity, idmap, inside, syscalls
+from sampan.engine.runtime.shell.birth import born
 from sampan.engine.runtime.shell.handover import mounts_for_child, needs_handover
 from sampan.engine.runtime.shell.rootfs import RootBuilder
 
@@ -154,13 +155,19 @@ def create(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     user = bool(plan.clone_flags & CLONE_FLAGS["user"])
     given: dict[int, int] = {}
-    with _inside(plan.joins if user else [one for one in plan.joins if one.type == "pid"]):
-        pid, pidfd = syscalls.clone3(plan.clone_flags, cgroup_fd=placement.cgroup_fd)
-        if pid == 0:
-            ours.close()
-            child.run(theirs)
+    pid_path = next((one.path for one in plan.joins if one.type == "pid"), None)
+    there = os.open(pid_path, os.O_RDONLY | os.O_CLOEXEC) if pid_path else -1
+    with _inside([one for one in plan.joins if user and one.type != "pid"]):
+        pid, pidfd = born(
+            lambda: child.run(theirs, ours),
+            plan.clone_flags,
+            cgroup_fd=placement.cgroup_fd,
+            pid_namespace=there,
+        )
         if user:
             given = _prepare_mapped(plan, process, pid, pidfd)
+    if there >= 0:
+        os.close(there)
     theirs.close()
     try:
         if not user and needs_handover(plan):
@@ -195,21 +202,15 @@ def join(
     child = _Child(plan, process, stdio, placement, seccomp, seccomp_flags, preserve_fds)
     child.join_pidfd, child.join_flags = target_pidfd, namespaces & ~CLONE_FLAGS["pid"]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if namespaces & CLONE_FLAGS["pid"]:
-            syscalls.setns(target_pidfd, CLONE_FLAGS["pid"])
-        pid, pidfd = syscalls.clone3(0, cgroup_fd=placement.cgroup_fd)
-        if pid == 0:
-            ours.close()
-            child.run(theirs)
+        pid, pidfd = born(
+            lambda: child.run(theirs, ours),
+            0,
+            cgroup_fd=placement.cgroup_fd,
+            pid_namespace=target_pidfd if namespaces & CLONE_FLAGS["pid"] else -1,
+        )
     except OSError as error:
         raise LaunchError(f"unable to enter the container: {error.strerror}") from error
-    finally:
-        # From a user namespace, entered for want of privileges, there is no way back and no need.
-        with suppress(PermissionError):
-            syscalls.setns(own, CLONE_FLAGS["pid"])
-        os.close(own)
     theirs.close()
     try:
         ours.send(_PREPARED)
@@ -228,9 +229,7 @@ def _check_maps(plan: Plan) -> None:
 
 @contextmanager
 def _inside(joins: Sequence[Join]) -> Iterator[None]:
-    """Be in other namespaces, so that a child is born there: of a PID namespace there is no other
-    way, and a child in a user namespace of its own has no right to enter.
-    """
+    """Be in other namespaces, for a child in a user namespace of its own has no right to enter."""
     back: list[tuple[int, int]] = []
     try:
         for one in joins:
@@ -344,10 +343,11 @@ class _Child:
         # All that is computed from the input is computed before the fork.
         self._masks = _masks(process)
 
-    def run(self, channel: socket.socket) -> NoReturn:
-        """Everything, in the child."""
+    def run(self, channel: socket.socket, parents: socket.socket) -> NoReturn:
+        """Everything, in the child; `parents` is the other end."""
         self._channel = channel
         try:
+            parents.close()
             # A parent without privileges may not write the maps of one that it cannot look at.
             if not self._plan.clone_flags & CLONE_FLAGS["user"] or os.geteuid() == 0:
                 syscalls.prctl(_PR_SET_DUMPABLE, 0)

@@ -16,6 +16,7 @@ from sampan.base.errors import InvalidError
 from sampan.engine.runtime.core.mount_options import RDONLY, MountOptions
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, AttachMount, RootMount
 from sampan.engine.runtime.shell import inside, syscalls
+from sampan.engine.runtime.shell.idmap import in_user_namespace
 
 __all__ = ["PROC", "attach", "filesystem", "mount_root", "tree"]
 
@@ -165,19 +166,23 @@ def _keep_proc(step: AttachMount, target: int, fd: int) -> None:
 
 
 def _filesystem_of(step: AttachMount) -> int:
-    """Make the file system of a step; a refused sysfs or mqueue falls back to the host's own."""
+    """Make the file system of a step, as far as a user namespace may."""
     options = step.options
     # As mount(2) does: what is mounted read-only is so for every mount of this file system.
     words = ("ro",) if options.read_only and not options.copy_up else ()
     try:
         return filesystem(step.type, step.source, options.data, (*options.superblock, *words))
-    except PermissionError:
-        # Without a network namespace of its own, a user namespace may not mount a new sysfs.
-        if step.type != "sysfs":
-            raise
-        fd = syscalls.open_tree("/sys", recursive=True)
-        syscalls.mount_setattr(fd, set_=RDONLY, recursive=True)
-        return fd
+    except OSError as error:
+        if step.type == "sysfs" and error.errno == errno.EPERM:
+            # Without a network namespace of its own, a user namespace may not mount a new sysfs.
+            fd = syscalls.open_tree("/sys", recursive=True)
+            syscalls.mount_setattr(fd, set_=RDONLY, recursive=True)
+            return fd
+        if step.type == "devpts" and error.errno == errno.EINVAL and in_user_namespace():
+            # A namespace with few ids has no group for terminals.
+            data = [one for one in options.data if not one.startswith("gid=")]
+            return filesystem(step.type, step.source, data, options.superblock)
+        raise
 
 
 def _copy_up(root_fd: int, path: str, fd: int) -> None:

@@ -109,7 +109,7 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
         ctypes.addressof(pidfd),
         0,
         0,
-        17,  # SIGCHLD
+        0 if flags & 0x8000 else 17,  # SIGCHLD; with CLONE_PARENT it is the parent's signal
         0,
         0,
         0,
