@@ -47,6 +47,7 @@ class EngineServer:
     output: list[bytes] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
+    _said: threading.Condition = field(default_factory=threading.Condition)
     _reader: threading.Thread | None = None
 
     @property
@@ -95,10 +96,24 @@ class EngineServer:
     def _read(self, pipe: IO[bytes], ready: threading.Event) -> None:
         with pipe:
             for line in pipe:
-                self.output.append(line)
+                with self._said:
+                    self.output.append(line)
+                    self._said.notify_all()
                 if b"API listen on" in line:
                     ready.set()
         ready.set()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_for(self, words: str, timeout_s: float = 30) -> None:
+        """Wait until it has printed that."""
+        with self._said:
+            if not self._said.wait_for(lambda: words in self.text(), timeout_s):
+                raise AssertionError(f"not said: {words}\n{self.text()[-2000:]}")
 
     def text(self) -> str:
         """What it has printed."""
