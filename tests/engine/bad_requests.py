@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Request", "requests"]
+__all__ = ["ENDPOINTS", "Request", "requests"]
 
 JSON = ("Content-Type", "application/json")
 
@@ -154,3 +155,55 @@ def requests() -> Iterator[Request]:
         yield Request(f"name={name}", created({}), f"?name={name}")
     for platform in ("linux", "linux/amd64", "linux/arm64", "windows", "foo", "a/b/c/d"):
         yield Request(f"platform={platform}", created({}), f"?platform={platform}")
+
+
+def _filtered(path: str, *documents: Any) -> Iterator[tuple[str, str, Any]]:
+    for document in documents:
+        text = urllib.parse.quote(json.dumps(document))
+        yield "POST" if path.endswith("prune") else "GET", f"{path}?filters={text}", None
+
+
+NOBODY = "/containers/zz"
+VOLUMES: tuple[Mapping[str, Any], ...] = (
+    *({"DriverOpts": {"foo": "1"}}, {"DriverOpts": {"type": "tmpfs"}}, {"Name": "b/d"}),
+    *({"DriverOpts": {"size": "1m"}}, {"DriverOpts": {"o": "bind"}}, {"Labels": {"a": 1}}),
+    *({"Name": "x"}, {"Name": 1}, {"Name": ".x"}),
+)
+ENDPOINTS: tuple[tuple[str, str, Any], ...] = (
+    *_filtered(
+        "/containers/json",
+        *({"foo": ["x"]}, {"status": ["x"]}, {"exited": ["x"]}, {"health": ["x"]}),
+        *({"publish": ["x"]}, {"expose": ["80/foo"]}, {"is-task": ["x"]}, {"ancestor": ["zz"]}),
+    ),
+    *_filtered("/volumes", {"foo": ["x"]}, {"dangling": ["x"]}, {"driver": ["x"]}),
+    *_filtered("/containers/prune", {"foo": ["x"]}, {"until": ["x"]}),
+    *_filtered("/volumes/prune", {"foo": ["x"]}, {"label": ["zz"]}),
+    *(("GET", f"/containers/json?{query}", None) for query in ("limit=x", "all=0", "limit=-1")),
+    *(("GET", f"{NOBODY}/{one}", None) for one in ("json", "top", "changes", "stats", "export")),
+    *(("GET", f"{NOBODY}/{one}", None) for one in ("logs", "logs?stdout=1", "archive?path=x")),
+    *(("POST", f"{NOBODY}/{one}", None) for one in ("stop", "start", "pause", "unpause", "wait")),
+    *(("POST", f"{NOBODY}/{one}", None) for one in ("stop?t=x", "restart?t=x", "kill?signal=FOO")),
+    *(("POST", f"{NOBODY}/{one}", None) for one in ("kill", "rename", "rename?name=x", "resize")),
+    *(("POST", f"{NOBODY}/{one}", None) for one in ("resize?h=1", "resize?h=1&w=1", "attach")),
+    ("POST", f"{NOBODY}/attach?detachKeys=foo", None),
+    ("DELETE", NOBODY, None),
+    ("DELETE", f"{NOBODY}?link=1", None),
+    *(("POST", f"{NOBODY}/exec", one) for one in ({"Cmd": ["x"]}, {}, {"Cmd": []})),
+    *(("POST", "/exec/zz/start", one) for one in ({}, {"Detach": True})),
+    *(("GET", "/exec/zz/json", None), ("POST", "/exec/zz/resize", None)),
+    ("POST", "/exec/zz/resize?h=1&w=1", None),
+    ("POST", f"{NOBODY}/update", {"Memory": "x"}),
+    ("POST", f"{NOBODY}/update", {"Memory": 1}),
+    *(("GET", "/volumes/zz", None), ("DELETE", "/volumes/zz", None)),
+    ("DELETE", "/volumes/zz?force=1", None),
+    *(("POST", "/volumes/create", {"Name": "bad", **one}) for one in VOLUMES),
+    *(("GET", "/zz", None), ("POST", "/_ping", None), ("PUT", "/containers/json", {})),
+    *(("GET", f"/events?{query}", None) for query in ("since=x", "until=x", "since=5&until=2")),
+    *(("GET", f"/{one}", None) for one in ("swarm", "nodes", "services", "tasks", "secrets")),
+    *(("GET", f"/{one}", None) for one in ("configs", "services/x", "swarm/unlockkey")),
+    *(("POST", "/swarm/leave", None), ("POST", "/services/create", {"Name": "x"})),
+    *(("GET", "/plugins/zz/json", None), ("DELETE", "/plugins/zz", None)),
+    ("POST", "/commit", {}),
+    ("POST", "/commit?container=zz", {}),
+)
+"""Requests to other endpoints, about things that are not there."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.docker_api import Answer, DockerApi
-from tests.engine.bad_requests import Request, requests
+from tests.engine.bad_requests import ENDPOINTS, Request, requests
 from tests.engine_server import EngineServer
 from tests.real_dockerd import RealDockerd
 
@@ -32,9 +32,11 @@ ON_PURPOSE = (
 
 def shown(answer: Answer) -> tuple[int, object]:
     """An answer without what differs between the two in form only."""
+    if answer.status < 300 and "Warnings" not in answer.raw.decode(errors="replace"):
+        return answer.status, ""
     if answer.status == 201:
         return 201, tuple(answer.document["Warnings"] or ())
-    status, message = answer.status, answer.message
+    status, message = answer.status, answer.message.rstrip()
     if message.startswith(("EOF", "unexpected EOF", "invalid character", "json: ")):
         message = "got EOF while reading request body" if message == "EOF" else message
         status, message = 400, f"invalid JSON: {message}"
@@ -79,6 +81,16 @@ def test_bad_requests_are_answered_alike(real_dockerd: RealDockerd, engine: Engi
     assert differing == {}
     assert engine.out("ps", "-aq") == ""
     assert engine.out("volume", "ls", "-q") == ""
+
+
+def test_endpoints_answer_alike(real_dockerd: RealDockerd, engine: EngineServer) -> None:
+    apis = DockerApi(real_dockerd.place / "docker.sock"), DockerApi(engine.socket)
+    differing = {}
+    for method, path, body in ENDPOINTS:
+        answers = [shown(api.call(method, path, body)) for api in apis]
+        if not same(answers[0], answers[1]):
+            differing[f"{method} {path} {body}"] = answers
+    assert differing == {}
 
 
 def test_drivers_that_are_not_there(engine: EngineServer) -> None:

@@ -31,6 +31,7 @@ def absent_routes() -> Sequence[Route]:
         Route("DELETE", "/plugins/{name...}", _no_plugin),
         Route("POST", "/session", _not_yet),
         Route("POST", "/grpc", _not_yet),
+        Route("POST", "/swarm/leave", _no_part_of_a_swarm),
         *(Route(m, f"/{one}", _no_swarm) for one in swarm for m in ("GET", "POST")),
         *(
             Route(m, f"/{one}/{{rest...}}", _no_swarm)
@@ -46,6 +47,10 @@ async def _no_plugins(_: Call) -> Response:
 
 async def _no_plugin(call: Call) -> Response:
     raise NotFoundError(f'plugin "{call.values["name"]}" not found')
+
+
+async def _no_part_of_a_swarm(_: Call) -> Response:
+    return json_response({"message": "This node is not part of a swarm"}, 503)
 
 
 async def _no_swarm(_: Call) -> Response:

@@ -7,10 +7,11 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
+from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.bodies import CREATE, UPDATE
 from sampan.engine.daemon.core.filters import parse_filters
+from sampan.engine.daemon.core.signals import signal_number
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.engine.daemon.shell.processes import processes_of
@@ -47,7 +48,7 @@ class ContainerRoutes:
             Route("POST", "/containers/{id}/pause", self._pause),
             Route("POST", "/containers/{id}/unpause", self._unpause),
             Route("POST", "/containers/{id}/wait", self._wait),
-            Route("DELETE", "/containers/{id}", self._remove),
+            Route("DELETE", "/containers/{id...}", self._remove),
         )
 
     def _find(self, call: Call) -> Container:
@@ -78,19 +79,24 @@ class ContainerRoutes:
         return Response(204 if started else 304)
 
     async def _stop(self, call: Call) -> Response:
-        container = self._find(call)
+        timeout_s = call.number("t")
         stopped = await self._engine.lifecycle.stop(
-            container, call.text("signal"), call.number("t")
+            self._find(call), call.text("signal"), timeout_s
         )
         return Response(204 if stopped else 304)
 
     async def _restart(self, call: Call) -> Response:
-        container = self._find(call)
-        await self._engine.lifecycle.restart(container, call.text("signal"), call.number("t"))
+        timeout_s = call.number("t")
+        await self._engine.lifecycle.restart(self._find(call), call.text("signal"), timeout_s)
         return Response(204)
 
     async def _kill(self, call: Call) -> Response:
-        await self._engine.lifecycle.kill(self._find(call), call.text("signal"))
+        signal_number(call.text("signal"))
+        try:
+            container = self._find(call)
+        except NotFoundError as error:
+            raise NotFoundError(f"Cannot kill container: {call.values['id']}: {error}") from None
+        await self._engine.lifecycle.kill(container, call.text("signal"))
         return Response(204)
 
     async def _pause(self, call: Call) -> Response:
@@ -102,18 +108,21 @@ class ContainerRoutes:
         return Response(204)
 
     async def _rename(self, call: Call) -> Response:
-        self._engine.rename(self._find(call), call.text("name"))
+        name = call.text("name")
+        if not name:
+            raise InvalidError("Neither old nor new names may be empty")
+        self._engine.rename(self._find(call), name)
         return Response(204)
 
     async def _update(self, call: Call) -> Response:
-        warnings = await update_container(
-            self._find(call), await call.body(UPDATE), self._engine.machine
-        )
+        body = await call.body(UPDATE)
+        warnings = await update_container(self._find(call), body, self._engine.machine)
         return json_response({"Warnings": warnings})
 
     async def _remove(self, call: Call) -> Response:
         if call.flag("link"):
-            raise UnsupportedError("links are not supported")
+            self._engine.unlink(call.values["id"])
+            return Response(204)
         await self._engine.removal.remove(
             self._find(call), force=call.flag("force"), volumes=call.flag("v")
         )
@@ -149,15 +158,16 @@ class ContainerRoutes:
         return Response(200)
 
     async def _wait(self, call: Call) -> Response:
-        container = self._find(call)
-        future = self._engine.lifecycle.expect(container, call.text("condition"))
+        container, condition = self._find(call), call.text("condition")
+        future = self._engine.lifecycle.expect(container, condition)
 
         async def answer() -> AsyncIterator[bytes]:
             # The headers go out at once: they tell the client that the wait has begun.
             yield b""
             code = await asyncio.shield(future)
             document: dict[str, Any] = {"StatusCode": code}
-            if container.record.state.error and code >= 125:
+            # Who waits for the removal is told why that failed, not why the start did.
+            if container.record.state.error and code >= 125 and condition != "removed":
                 document["Error"] = {"Message": container.record.state.error}
             yield json.dumps(document).encode() + b"\n"
 

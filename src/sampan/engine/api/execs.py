@@ -70,8 +70,8 @@ class ExecRoutes:
         return None
 
     async def _resize(self, call: Call) -> Response:
-        container, session = self._engine.sessions.find(call.values["id"])
         height, width = call.required_number("h"), call.required_number("w")
+        container, session = self._engine.sessions.find(call.values["id"])
         if container.shim is not None and session.running:
             await container.shim.resize(width, height, session.id)
         return Response(200)

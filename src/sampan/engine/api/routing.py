@@ -157,11 +157,9 @@ class Router:
     def __init__(self, routes: Sequence[Route], headers: Sequence[tuple[str, str]]) -> None:
         self._headers = tuple(headers)
         self._routes: dict[str, list[tuple[re.Pattern[str], Handle]]] = {}
-        self._paths: list[re.Pattern[str]] = []
         for route in routes:
             pattern = re.compile(_expression(route.path))
             self._routes.setdefault(route.method, []).append((pattern, route.handle))
-            self._paths.append(pattern)
 
     async def __call__(self, request: Request) -> Response | None:
         """Answer one request."""
@@ -186,8 +184,6 @@ class Router:
             match = pattern.fullmatch(path)
             if match is not None:
                 return await handle(Call(request, match.groupdict(), version))
-        if any(pattern.fullmatch(path) for pattern in self._paths):
-            return json_response({"message": "method not allowed"}, 405)
         return json_response({"message": "page not found"}, 404)
 
 

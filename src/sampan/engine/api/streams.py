@@ -38,10 +38,10 @@ class StreamRoutes:
         return self._engine.find(call.values["id"])
 
     async def _logs(self, call: Call) -> Response:
-        container = self._find(call)
         query = _log_query(call)
         if not (query.stdout or query.stderr):
             raise InvalidError("Bad parameters: you must choose at least one stream")
+        container = self._find(call)
         if container.record.host_config["LogConfig"]["Type"] == "none":
             raise UnsupportedError("configured logging driver does not support reading")
         entries = read_logs(container.log_path, query, lambda: container.record.state.running)
@@ -50,8 +50,8 @@ class StreamRoutes:
         return Response(200, body, (("Content-Type", stream_kind(tty, call.version)),))
 
     async def _attach(self, call: Call) -> Response | None:
-        container = self._find(call)
         keys = parse_keys(call.text("detachKeys"))
+        container = self._find(call)
         tty = container.record.config["Tty"]
         stream = await self._stream(call, container) if call.flag("stream") else None
         raw = await call.request.hijack((("Content-Type", stream_kind(tty, call.version)),))

@@ -67,6 +67,11 @@ class SystemRoutes:
     async def _events(self, call: Call) -> Response:
         filters = parse_filters(call.text("filters"))
         since, until = parse_moment(call.text("since")), parse_moment(call.text("until"))
+        if since is not None and until is not None and since > until:
+            raise InvalidError(
+                f"`since` time ({call.text('since')}) cannot be after `until` time "
+                f"({call.text('until')})"
+            )
         events = self._engine.events.subscribe(since, until, filters)
 
         async def lines() -> AsyncIterator[bytes]:

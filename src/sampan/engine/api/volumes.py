@@ -59,4 +59,4 @@ class VolumeRoutes:
         filters = parse_filters(call.text("filters"))
         everything = call.version < (1, 42)
         gone, freed = self._engine.volumes.prune(filters, self._used, named=everything)
-        return json_response({"VolumesDeleted": gone or None, "SpaceReclaimed": freed})
+        return json_response({"VolumesDeleted": gone, "SpaceReclaimed": freed})

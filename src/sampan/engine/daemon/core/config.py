@@ -196,14 +196,6 @@ def fill_host_config(
         host["MemorySwap"] = host["Memory"] * 2
     if host["OomKillDisable"] is None:
         host["OomKillDisable"] = False
-    if host["Init"] is None and defaults.init:
-        host["Init"] = True
-    own = {one.get("Name") for one in host["Ulimits"]}
-    host["Ulimits"] += [
-        {"Name": one.name, "Soft": one.soft, "Hard": one.hard}
-        for one in defaults.ulimits
-        if one.name not in own
-    ]
     if host["Privileged"]:
         host["MaskedPaths"], host["ReadonlyPaths"] = [], []
     elif given is None or given.get("MaskedPaths") is None:

@@ -31,7 +31,7 @@ def parse_keys(text: str) -> bytes:
         elif key.lower().startswith("ctrl-") and control in _CONTROL:
             found.append(_CONTROL[control])
         else:
-            raise InvalidError(f"Invalid detach keys ({text}) provided: Unknown character: '{key}'")
+            raise InvalidError(f"Invalid detach keys ({text}) provided")
     return bytes(found)
 
 

@@ -61,12 +61,12 @@ class Filters:
         wanted = self._wanted.get(name)
         if not wanted:
             return None
-        word = next(iter(wanted)).lower()
+        word = next(iter(wanted)).lower() if len(wanted) == 1 else ""
         if word in ("1", "true", "t"):
             return True
         if word in ("0", "false", "f"):
             return False
-        raise InvalidError(f"invalid filter '{name}={word}'")
+        raise InvalidError(f"invalid filter '{name}=[{' '.join(wanted)}]'")
 
 
 def _found(expression: str, value: str) -> bool:

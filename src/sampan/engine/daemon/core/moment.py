@@ -21,7 +21,7 @@ def parse_moment(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidError(f"invalid value for a time: {text!r}") from None
+        raise InvalidError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -33,5 +33,5 @@ def parse_until(text: str, now: float) -> float:
         try:
             return now - parse_duration_s(text)
         except ValueError:
-            raise InvalidError(f"invalid value for a time: {text!r}") from None
+            raise InvalidError(f'failed to parse value as time or duration: "{text}"') from None
     return now if moment is None else moment

@@ -46,6 +46,9 @@ class Surroundings:
     shared: Mapping[str, str] = field(default_factory=dict)
     """Namespaces of other containers: type to path."""
 
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where parts of volumes are: destination to path."""
+
     host_devices: Sequence[Mapping[str, Any]] = ()
     """The host's devices that the container gets."""
 
@@ -104,7 +107,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "mounts": [
             *_base_mounts(host, around, writable_cgroups=bool(security.writable_cgroups)),
             *_file_mounts(host, around),
-            *_own_mounts(record, mapped=mapped),
+            *_own_mounts(record, around.sources, mapped=mapped),
         ],
         "linux": linux,
         "annotations": dict(host["Annotations"] or {}),
@@ -252,9 +255,11 @@ def _file_mounts(host: Mapping[str, Any], around: Surroundings) -> list[dict[str
     ]
 
 
-def _own_mounts(record: ContainerRecord, *, mapped: bool) -> list[dict[str, Any]]:
+def _own_mounts(
+    record: ContainerRecord, sources: Mapping[str, str], *, mapped: bool
+) -> list[dict[str, Any]]:
     """Volumes, binds and tmpfs, those nearest to the root first."""
-    mounts = volume_mounts(record, mapped=mapped)
+    mounts = volume_mounts(record, sources, mapped=mapped)
     for one in record.mounts:
         if one["Type"] == "tmpfs":
             words = ["noexec", "nosuid", "nodev", *one.get("TmpfsOptions", ())]
@@ -266,9 +271,12 @@ def _own_mounts(record: ContainerRecord, *, mapped: bool) -> list[dict[str, Any]
     return _by_depth(mounts)
 
 
-def volume_mounts(record: ContainerRecord, *, mapped: bool = False) -> list[dict[str, Any]]:
+def volume_mounts(
+    record: ContainerRecord, sources: Mapping[str, str] | None = None, *, mapped: bool = False
+) -> list[dict[str, Any]]:
     """Return the mounts that bring files of the host: volumes and binds, outer ones first.
 
+    `sources` are paths of parts of volumes by their destination; parts without one are left out.
     With `mapped`, volumes show their owners through the container's id maps; a directory of the
     user's keeps its owners, as in Docker.
     """
@@ -276,6 +284,9 @@ def volume_mounts(record: ContainerRecord, *, mapped: bool = False) -> list[dict
     for one in record.mounts:
         if one["Type"] == "tmpfs":
             continue
+        source = (sources or {}).get(one["Destination"], one["Source"])
+        if "Subpath" in one and source == one["Source"]:
+            continue  # only who has opened the part may mount it
         if "Options" in one:
             mounts.append(_mount(one["Destination"], "bind", one["Source"], one["Options"]))
             continue
@@ -285,7 +296,7 @@ def volume_mounts(record: ContainerRecord, *, mapped: bool = False) -> list[dict
             words += ["rro", "ro"] if one.get("ReadOnlyRecursive", recursive) else ["ro"]
         if mapped and one["Type"] == "volume":
             words = ["bind" if word == "rbind" else word for word in words] + ["idmap"]
-        mounts.append(_mount(one["Destination"], "bind", one["Source"], words))
+        mounts.append(_mount(one["Destination"], "bind", source, words))
     return _by_depth(mounts)
 
 

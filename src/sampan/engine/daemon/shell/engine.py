@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from sampan.base.errors import ConflictError, InvalidError
+from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.daemon.core.admission import check_device_requests
 from sampan.engine.daemon.core.config import (
     check_name,
 )
+from sampan.engine.daemon.core.links import parse_link
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.shell.archive import Archives
@@ -34,6 +35,7 @@ from sampan.engine.daemon.shell.remap import remapped_ids
 from sampan.engine.daemon.shell.removal import Removal
 from sampan.engine.daemon.shell.restoring import Restoring
 from sampan.engine.daemon.shell.sessions import Sessions
+from sampan.engine.daemon.shell.volumemounts import VolumeMounts
 from sampan.engine.daemon.shell.volumes import Volumes
 from sampan.engine.process.zygote import Zygote
 from sampan.images.core.image import chain_ids
@@ -81,6 +83,7 @@ class Engine:
             options.data_root / "volumes",
             lambda action, name, more: self.events.publish("volume", action, name, more),
         )
+        self.volume_mounts = VolumeMounts(self.volumes, self.registry, self.events.publish)
         self.zygote = Zygote()
         self.sessions = Sessions(self.publish)
         self.health = HealthChecks(self.sessions.probe, self.publish)
@@ -99,6 +102,7 @@ class Engine:
         await engine.networking.open()
         await engine.images.repair()
         await Restoring(engine).restore()
+        engine.volume_mounts.settle()
         return engine
 
     def reload(self, options: EngineOptions) -> None:
@@ -210,6 +214,17 @@ class Engine:
         found = [one for one in self.registry if one.record.image_id == image_id]
         running = [f"!{one.id[:12]}" for one in found if one.record.state.running]
         return running + [one.id[:12] for one in found if not one.record.state.running]
+
+    def unlink(self, text: str) -> None:
+        """Take an old-style link away: `container/alias`; NotFoundError without it."""
+        name, _, alias = text.strip("/").rpartition("/")
+        container = self.find(name or alias)
+        record = container.record
+        if not name or record.links.pop(alias, None) is None:
+            raise NotFoundError(f"Cannot get parent {name} for name /{text.strip('/')}")
+        kept = [one for one in record.host_config["Links"] or () if parse_link(one)[1] != alias]
+        record.host_config["Links"] = kept or None
+        container.save()
 
     def rename(self, container: Container, name: str) -> None:
         """Give a container another name."""

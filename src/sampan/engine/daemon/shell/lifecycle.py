@@ -20,6 +20,7 @@ from sampan.engine.daemon.core.translate import Surroundings, specification
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.devices import block_numbers
 from sampan.engine.daemon.shell.machine import kernel_version
+from sampan.engine.daemon.shell.volumemounts import VolumeMounts
 from sampan.engine.process.shim import ExitRecord, ShimHandle
 from sampan.engine.process.zygote import ContainerLaunch, Zygote
 from sampan.engine.runtime.shell.cgroups import Cgroups
@@ -66,6 +67,7 @@ class Host(Protocol):
     architecture: str
     options: EngineOptions
     id_maps: IdMaps | None
+    volume_mounts: VolumeMounts
     seccomp_profile: Mapping[str, Any] | str
 
     @property
@@ -139,8 +141,9 @@ class Lifecycle:
         engine, record = self._engine, container.record
         try:
             sandbox = await engine.networking.attach(container)
-            launch = self._launch(container, sandbox)
-            container.shim = await engine.zygote.launch(launch)
+            with engine.volume_mounts.ready(container) as sources:
+                launch = self._launch(container, sandbox, sources)
+                container.shim = await engine.zygote.launch(launch)
         except (SampanError, OSError) as error:
             await self._start_failed(container, error)
         clients, container.waiting_clients = container.waiting_clients, []
@@ -163,6 +166,7 @@ class Lifecycle:
             sock.close()
         container.waiting_clients.clear()
         await engine.networking.detach(container)
+        engine.volume_mounts.release(container)
         message = str(error)
         state.exit_code = 128
         if isinstance(error, LaunchError):
@@ -179,7 +183,9 @@ class Lifecycle:
             asyncio.ensure_future(engine.remove_ended(container))  # noqa: RUF006
         raise StartError(message) from error
 
-    def _launch(self, container: Container, sandbox: Mapping[str, Any]) -> ContainerLaunch:
+    def _launch(
+        self, container: Container, sandbox: Mapping[str, Any], sources: Mapping[str, str]
+    ) -> ContainerLaunch:
         engine, record = self._engine, container.record
         root = container.run_directory / "rootfs"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -192,6 +198,7 @@ class Lifecycle:
             netns_path=sandbox.get("netns"),
             files=sandbox.get("files") or {},
             shared=engine.shared_namespaces(record),
+            sources=sources,
             host_devices=engine.devices_of(record),
             block_devices=block_numbers(record.host_config),
             id_maps=engine.id_maps,
@@ -251,6 +258,7 @@ class Lifecycle:
         state.oom_killed = told or record.oom_killed
         state.finished_at = record.finished_at or now_text()
         await engine.networking.detach(container)
+        engine.volume_mounts.release(container)
         if record.oom_killed and not told:
             engine.publish(container, "oom")
         lived = max(0.0, instant(state.finished_at) - instant(state.started_at))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from sampan.base.errors import SampanError
+from sampan.base.errors import NotFoundError, SampanError
 from sampan.base.moment import instant
 from sampan.engine.daemon.core.filters import Filters
+from sampan.engine.daemon.core.list_filters import check_list_filters, port_meant
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.views import inspection, summary
 from sampan.engine.daemon.shell.container import Container
@@ -16,11 +18,6 @@ from sampan.images.core.image import chain_ids
 from sampan.images.shell.store import ImageStore
 
 __all__ = ["Listing"]
-
-_LIST_FILTERS: Final = (
-    "ancestor before exited expose health id is-task isolation label name network publish since "
-    "status volume"
-).split()
 
 
 class Networking(Protocol):
@@ -65,20 +62,38 @@ class Listing:
         self, filters: Filters, *, everything: bool, limit: int, size: bool
     ) -> list[dict[str, Any]]:
         """Return the containers that are meant, the newest first."""
-        filters.check(_LIST_FILTERS)
+        check_list_filters(filters)
+        if filters.flag("is-task"):
+            return []
+        between = self._moments(filters)
         everything = everything or limit > 0 or filters.has("status") or filters.has("exited")
         now, found = time.time(), []
         for container in sorted(self._registry, key=lambda one: one.record.created, reverse=True):
             if not everything and not container.record.state.running:
                 continue
-            if self._meant(container, filters):
+            made = instant(container.record.created)
+            if between[0] < made < between[1] and self._meant(container, filters):
                 shown = summary(container.record, now, self._networking.settings(container))
+                if not port_meant(filters, shown["Ports"], container.record.config["ExposedPorts"]):
+                    continue
                 if size:
                     own = self._own_bytes(container.record)
                     shown |= {"SizeRw": own} if own else {}
                     shown["SizeRootFs"] = own + self._image_bytes(container.record)
                 found.append(shown)
         return found[:limit] if limit > 0 else found
+
+    def _moments(self, filters: Filters) -> tuple[float, float]:
+        """Return the moments between which `since` and `before` say a container was made."""
+        since = [self._made(text) for text in filters.values("since")]
+        before = [self._made(text) for text in filters.values("before")]
+        return max(since, default=-math.inf), min(before, default=math.inf)
+
+    def _made(self, text: str) -> float:
+        try:
+            return instant(self._registry.find(text).record.created)
+        except NotFoundError:
+            raise NotFoundError(f"no such container {text}") from None
 
     def _meant(self, container: Container, filters: Filters) -> bool:
         record, state = container.record, container.record.state
@@ -96,14 +111,6 @@ class Listing:
             state.status != "exited" or str(state.exit_code) not in filters.values("exited")
         ):
             return False
-        for name, after in (("since", True), ("before", False)):
-            for text in filters.values(name):
-                other, own = (
-                    instant(self._registry.find(text).record.created),
-                    instant(record.created),
-                )
-                if (own <= other) if after else (own >= other):
-                    return False
         places = {mount.get("Name") for mount in record.mounts} | {
             mount["Destination"] for mount in record.mounts
         }

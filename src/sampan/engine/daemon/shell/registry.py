@@ -64,11 +64,13 @@ class Registry:
         Raises NotFoundError, or InvalidError when several ids begin so.
         """
         bare = text.removeprefix("/")
+        if not bare:
+            raise InvalidError('invalid name or ID supplied: ""')
         id_ = bare if bare in self._by_id else self._by_name.get(bare)
         if id_ is not None and id_ in self._by_id:
             return self._by_id[id_]
         at = bisect.bisect_left(self._ids, bare)
-        found = [one for one in self._ids[at : at + 2] if bare and one.startswith(bare)]
+        found = [one for one in self._ids[at : at + 2] if one.startswith(bare)]
         if len(found) > 1:
             raise InvalidError(f"multiple IDs found with provided prefix: {bare}")
         if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -134,22 +135,23 @@ class Removal:
                 if not self._engine.volume_users(name):
                     self._engine.volumes.remove(name, (), force=True)
 
-    def _prunable(self, container: Container, filters: Filters) -> bool:
+    def _prunable(self, container: Container, filters: Filters, until: float) -> bool:
         if container.record.cri:
             return False  # what a kubelet has made, it also takes away
         labels, created = container.record.labels, instant(container.record.created)
         if filters.has("label!") and filters.labels(labels, "label!"):
             return False
-        moments = [parse_until(text, time.time()) for text in filters.values("until")]
-        return filters.labels(labels) and all(created < moment for moment in moments)
+        return filters.labels(labels) and created < until
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Remove every container that does not run; returns which, and the bytes freed."""
         filters.check(("label", "label!", "until"))
+        moments = [parse_until(text, time.time()) for text in filters.values("until")]
+        until = min(moments, default=math.inf)
         gone, freed = [], 0
         for container in self._engine.registry:
             if container.record.state.status in ("created", "exited", "dead"):
-                if self._prunable(container, filters):
+                if self._prunable(container, filters, until):
                     diff_ids = container.record.diff_ids
                     own = self._engine.images.snapshots.usage(container.id, diff_ids)
                     freed += own.size_bytes

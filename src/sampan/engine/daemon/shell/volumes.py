@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -11,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sampan.base.errors import ConflictError, InvalidError, NotFoundError, UnsupportedError
+from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.daemon.core.filters import Filters
+from sampan.engine.daemon.core.volume_options import check_volume_options
+from sampan.engine.runtime.shell import syscalls
 
 __all__ = ["Volumes"]
 
@@ -50,8 +53,7 @@ class Volumes:
             name = secrets.token_hex(32)
             labels[_ANONYMOUS] = ""
         _check_name(name)
-        if options:
-            raise UnsupportedError("options of the local volume driver are not supported yet")
+        check_volume_options(name, options or {})
         if name not in self._known:
             place = self._root / name
             (place / "_data").mkdir(parents=True)
@@ -62,7 +64,7 @@ class Volumes:
                 "Labels": labels or None,
                 "Mountpoint": str(place / "_data"),
                 "Name": name,
-                "Options": None,
+                "Options": None if options is None else dict(options),
                 "Scope": "local",
             }
             (place / "volume.json").write_text(json.dumps(volume))
@@ -103,6 +105,8 @@ class Volumes:
         if users:
             holders = "[" + ", ".join(users) + "]"
             raise ConflictError(f"remove {name}: volume is in use - {holders}")
+        if os.path.ismount(self._root / name / "_data"):
+            syscalls.umount2(str(self._root / name / "_data"), 2)
         shutil.rmtree(self._root / name)
         del self._known[name]
         self._on_event("destroy", name, {"driver": "local"})
@@ -137,6 +141,8 @@ class Volumes:
 
 
 def _check_name(name: str) -> None:
+    if len(name) > 255:
+        raise InvalidError(f"create {name}: volume name is too long")
     if len(name) < 2:
         raise InvalidError(
             f"create {name}: volume name is too short, names should be at least two alphanumeric "
