@@ -30,7 +30,7 @@ def free_port() -> int:
 def refused(*words: str) -> str:
     """What a daemon that does not start says."""
     done = subprocess.run(
-        [*COMMAND, *words], capture_output=True, text=True, timeout=30, check=False
+        [*COMMAND, "--bridge=none", *words], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 1
     return done.stderr
@@ -143,7 +143,7 @@ def test_sockets_of_systemd(tmp_path: Path) -> None:
     script = f'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&{listener.fileno()}'
     program = ["bash", "-c", script, "systemd"]
     process = subprocess.Popen(
-        [*program, *COMMAND, "-H", "fd://", *roots],
+        [*program, *COMMAND, "--bridge=none", "-H", "fd://", *roots],
         pass_fds=[listener.fileno()],
         stderr=subprocess.PIPE,
     )

@@ -29,6 +29,7 @@ class Listeners:
     def __init__(self, settings: Settings, default_host: str) -> None:
         self._settings = settings
         self._hosts = tuple(settings.hosts) or (default_host,)
+        self._group = socket_group(settings.group)
         self._tls = None if settings.tls is None else tls_context(settings.tls)
         self._handed = activated_sockets() if any(map(_by_systemd, self._hosts)) else []
         for host in self._hosts:
@@ -63,7 +64,7 @@ class Listeners:
         if kind == "unix":
             path = Path(rest)
             path.parent.mkdir(parents=True, exist_ok=True)
-            await server.listen_unix(path, group=socket_group(self._settings.group))
+            await server.listen_unix(path, group=self._group)
             return rest
         if kind == "fd":
             for sock in self._of_systemd(host):

@@ -134,7 +134,10 @@ class ContainerRoutes:
 
     async def _top(self, call: Call) -> Response:
         words = call.text("ps_args", "-ef")
-        return json_response(await processes_of(self._find(call), words))
+        container = self._find(call)
+        found = await processes_of(container, words)
+        self._engine.publish(container, "top")
+        return json_response(found)
 
     async def _changes(self, call: Call) -> Response:
         record = self._find(call).record

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from sampan import __version__
+from sampan.base.errors import InvalidError
 from sampan.engine.api.image_views import ImageViews
 from sampan.engine.api.information import information, version_document
 from sampan.engine.api.routing import (
