@@ -23,6 +23,7 @@ class RegistryServer:
     place: Path
     users: Mapping[str, str] = field(default_factory=dict)
     tls: tuple[Path, Path] | None = None
+    client_authority: Path | None = None
     token: Mapping[str, str] | None = None
     port: int = 0
     _process: subprocess.Popen[str] | None = None
@@ -65,6 +66,8 @@ class RegistryServer:
         http: dict[str, Any] = {"addr": self.host, "secret": "loopback"}
         if self.tls is not None:
             http["tls"] = {"certificate": str(self.tls[0]), "key": str(self.tls[1])}
+            if self.client_authority is not None:
+                http["tls"]["clientcas"] = [str(self.client_authority)]
         found: dict[str, Any] = {
             "version": 0.1,
             "log": {"level": "info", "accesslog": {"disabled": True}},

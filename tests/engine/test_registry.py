@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.parse
 from collections.abc import Iterator
@@ -235,3 +236,33 @@ def test_platforms_of_one_name(engine: EngineServer, registry: RegistryServer) -
     finally:
         client.close()
     engine.docker("rmi", name)
+
+
+def test_an_archive_of_one_platform(
+    engine: EngineServer, registry: RegistryServer, tmp_path: Path
+) -> None:
+    arm = {"os": "linux", "architecture": "arm", "variant": "v7"}
+    Registry(registry.host).put_index("archived:1", [{"os": "linux", "architecture": "amd64"}, arm])
+    name, archive = f"{registry.host}/archived:1", str(tmp_path / "archive.tar")
+    engine.docker("pull", "--platform=linux/arm/v7", name)
+    engine.docker("pull", name)
+    engine.docker("save", "--platform=linux/arm/v7", "-o", archive, name)
+    engine.docker("rmi", name)
+    done = engine.docker("load", "--platform=linux/amd64", "-i", archive, check=False)
+    assert b"no image for the requested platform (linux/amd64)" in done.stderr
+    assert engine.out("load", "-i", archive) == f"Loaded image: {name}\n"
+    assert engine.out("inspect", "--format={{.Architecture}}", name) == "arm\n"
+    engine.docker("rmi", name)
+
+
+def test_importing_from_a_url(engine: EngineServer, registry: RegistryServer) -> None:
+    data = busybox_root()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    Registry(registry.host).put_blob("files", data, digest)
+    url = f"http://{registry.host}/v2/files/blobs/{digest}"
+    lines = engine.out("import", url, "imported:1").splitlines()
+    assert lines[0] == f"Downloading from {url}"
+    assert engine.run("imported:1", "echo", "there") == "there\n"
+    done = engine.docker("import", url.replace("files", "none"), "imported:2", check=False)
+    assert done.returncode == 1
+    engine.docker("rmi", "imported:1")

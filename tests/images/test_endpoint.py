@@ -12,6 +12,7 @@ from sampan.images.core.challenge import (
     Challenge,
     credentials_of,
     decode_credentials,
+    decode_registries,
     parse_challenges,
 )
 from sampan.images.core.endpoint import endpoints, is_insecure, proxy_for
@@ -86,6 +87,8 @@ def test_credentials() -> None:
     assert not decode_credentials("")
     assert not decode_credentials("e30=")
     assert credentials_of({"auth": base64.b64encode(b"me:a:b").decode()}).password == "a:b"
+    several = base64.b64encode(json.dumps({"a:1": document, "b": 7}).encode()).decode()
+    assert decode_registries(several)["a:1"].username == "Ü"
     with pytest.raises(InvalidError):
         decode_credentials("%%%")
     assert "secret" not in repr(credentials_of({"username": "me", "password": "secret"}))

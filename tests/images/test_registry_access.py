@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from tests.certificates import Authority
 from tests.fault_proxy import Fault, FaultProxy
 from tests.images.client import Client
-from tests.images.registry_images import Registry, layer
+from tests.images.registry_images import Registry, descriptor, image_files, layer
 from tests.registry_server import RegistryServer, skopeo
 from tests.token_server import REFRESH, TokenServer
 
 from sampan.base.errors import DeniedError, NotFoundError, SampanError, UnavailableError
 from sampan.images.core.challenge import Credentials
+from sampan.images.core.manifest import OCI_INDEX, OCI_MANIFEST
 from sampan.images.core.reference import parse_reference
 
 pytestmark = [pytest.mark.real]
@@ -160,6 +162,30 @@ def test_certificates(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_certificates_of_clients(tmp_path: Path) -> None:
+    async def main(server: RegistryServer) -> None:
+        folder = tmp_path / "certs.d" / server.host
+        folder.mkdir(parents=True)
+        (folder / "ca.crt").write_bytes(authority.path.read_bytes())
+        client = Client(tmp_path / "store", certificates=folder.parent)
+        with pytest.raises(UnavailableError, match=r"remote error: tls: .*certificate"):
+            await client.pull(f"{server.host}/a:1")
+        certificate, key = authority.issue("client")
+        (folder / "client.cert").write_bytes(certificate.read_bytes())
+        (folder / "client.key").write_bytes(key.read_bytes())
+        with pytest.raises(NotFoundError, match="manifest unknown"):
+            await client.pull(f"{server.host}/a:1")
+
+    authority = Authority(tmp_path)
+    server = RegistryServer(
+        tmp_path / "tls", tls=authority.issue("registry"), client_authority=authority.path
+    ).start()
+    try:
+        asyncio.run(main(server))
+    finally:
+        server.stop()
+
+
 def test_no_way_round_tls(tmp_path: Path, registry: RegistryServer) -> None:
     """A registry with an authority is not asked in plain HTTP."""
 
@@ -170,6 +196,31 @@ def test_no_way_round_tls(tmp_path: Path, registry: RegistryServer) -> None:
         client = Client(tmp_path)
         with pytest.raises(UnavailableError, match="server gave HTTP response to HTTPS client"):
             await client.pull(f"{registry.host}/a:1")
+
+    asyncio.run(main())
+
+
+def test_referrers(tmp_path: Path, registry: RegistryServer, images: Registry) -> None:
+    """The registry of these tests does not know the call: the tag that stands in is found."""
+
+    async def main() -> None:
+        digest = images.put_image("signed:1", [layer("x")])
+        reference = parse_reference(f"{registry.host}/signed:1")
+        distribution = Client(tmp_path).distribution
+        async with distribution.repository(reference, Credentials()) as (repository, _):
+            assert await repository.referrers(digest) == []
+            raw, blobs = image_files([layer("signature")])
+            for one, data in blobs.items():
+                images.put_blob("signed", data, one)
+            signature = images.put_manifest("signed", "signature", raw)
+            entry = {**descriptor(raw, OCI_MANIFEST), "artifactType": "application/vnd.signature"}
+            index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
+            images.put_manifest(
+                "signed", digest.replace(":", "-"), json.dumps(index).encode(), OCI_INDEX
+            )
+            found = await repository.referrers(digest, "application/vnd.signature")
+            assert [one.digest for one in found] == [signature]
+            assert await repository.referrers(digest, "application/vnd.other") == []
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.errors import InvalidError
 from sampan.engine.api.image_views import json_platforms
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.bodies import CONFIG
@@ -94,17 +94,19 @@ class ImageArchiveRoutes:
 
 
 async def import_image(engine: Engine, call: Call) -> Response:
-    """Make an image of a root file system's tar in the body."""
-    if call.text("fromSrc") != "-":
-        raise UnsupportedError("importing from a URL is not supported yet")
+    """Make an image of a root file system's tar, in the body or at a URL."""
+    source, chunks, body = call.text("fromSrc"), call.request.chunks(), b""
+    if source != "-":
+        source = source if "://" in source else f"http://{source}"
+        chunks = engine.distribution.fetch(source)
+        body = _line({"status": f"Downloading from {source}"})
     name = _wanted_name(call)
     config = _changes(call.request.query.get("changes") or [])
     os_name, _, machine = call.text("platform").partition("/")
     platform = (os_name or "linux", machine.partition("/")[0] or engine.architecture)
-    entry = await import_root(
-        engine.images, call.request.chunks(), name, call.text("message"), config, platform
-    )
-    return Response(200, _line({"status": entry.image.id}), _JSON)
+    message = call.text("message") or f"Imported from {source}"
+    entry = await import_root(engine.images, chunks, name, message, config, platform)
+    return Response(200, body + _line({"status": entry.image.id}), _JSON)
 
 
 def _wanted_name(call: Call) -> str | None:

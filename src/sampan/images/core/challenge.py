@@ -19,6 +19,7 @@ __all__ = [
     "Credentials",
     "credentials_of",
     "decode_credentials",
+    "decode_registries",
     "parse_challenges",
     "pull_scope",
 ]
@@ -84,16 +85,29 @@ def decode_credentials(header: str) -> Credentials:
 
     It is base64 of a JSON object, in the alphabet for URLs or the usual one, padded or not.
     """
+    return credentials_of(_decoded(header, "X-Registry-Auth"))
+
+
+def decode_registries(header: str) -> dict[str, Credentials]:
+    """Return the credentials of an `X-Registry-Config` header by the registries' names."""
+    document = _decoded(header, "X-Registry-Config")
+    return {
+        str(server): credentials_of(found)
+        for server, found in document.items()
+        if isinstance(found, Mapping)
+    }
+
+
+def _decoded(header: str, name: str) -> Mapping[str, Any]:
     if not header:
-        return Credentials()
+        return {}
     try:
         text = header.strip().replace("-", "+").replace("_", "/").rstrip("=")
-        document = json.loads(
-            base64.b64decode(text + "=" * (-len(text) % 4), validate=True) or "{}"
-        )
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        document = json.loads(raw or "{}")
     except (ValueError, RecursionError):
-        raise InvalidError("invalid X-Registry-Auth header: it is not JSON in base64") from None
-    return credentials_of(document if isinstance(document, Mapping) else {})
+        raise InvalidError(f"invalid {name} header: it is not JSON in base64") from None
+    return document if isinstance(document, Mapping) else {}
 
 
 def credentials_of(document: Mapping[str, Any]) -> Credentials:

@@ -274,6 +274,18 @@ class Distribution:
         assert last is not None
         raise last
 
+    async def fetch(self, url: str) -> AsyncIterator[bytes]:
+        """Yield what is at a URL of http or https."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise InvalidError(f"{url} is not a URL of http or https")
+        place = Endpoint(url, parts.netloc)
+        async with self._transport.request(place, "GET", url) as answer:
+            if answer.status != 200:
+                raise refusal(answer.status, answer.reason or "", b"")
+            async for piece in answer.content.iter_any():
+                yield piece
+
     async def search(
         self, term: str, limit: int, credentials: Credentials = _NOBODY
     ) -> list[Mapping[str, Any]]:

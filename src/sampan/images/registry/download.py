@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from sampan.base.errors import InvalidError, SampanError, UnavailableError
+from sampan.base.errors import InvalidError, LimitError, SampanError, UnavailableError
 from sampan.images.core.manifest import Descriptor
 from sampan.images.core.progress import Progress
 from sampan.images.core.refusal import BusyError
@@ -124,6 +124,9 @@ class Downloads:
                     if attempt >= self._options().max_download_attempts:
                         raise
                     await self._wait(error, attempt, transfer)
+        except LimitError:
+            await in_thread(writer.abort)  # a full disk keeps no halves
+            raise
         finally:
             await in_thread(writer.leave)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import importlib
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,8 @@ _CONNECT_S: Final = 30.0
 _SILENCE_S: Final = 60.0
 _BUFFER_BYTES: Final = 512 << 10
 _ANSWER_BYTES: Final = 1 << 20
+_LINE_BYTES: Final = 32 << 10
+_ALERT: Final = re.compile(r"\[SSL: \w+?_ALERT_(\w+)\]")
 _HEADERS: Final = {
     "User-Agent": f"sampan/{__version__}",
     "Accept-Encoding": "identity",
@@ -92,6 +95,8 @@ class Transport:
             auto_decompress=False,
             cookie_jar=http.DummyCookieJar(),
             read_bufsize=_BUFFER_BYTES,
+            max_line_size=_LINE_BYTES,  # addresses with a state or a signature are long
+            max_field_size=_LINE_BYTES,
         )
         return client
 
@@ -145,6 +150,9 @@ def _words(error: BaseException) -> str:
         return "i/o timeout"
     if isinstance(inner, ssl.SSLCertVerificationError):
         return f"tls: failed to verify certificate: x509: {inner.verify_message}"
+    alert = _ALERT.search(text)
+    if alert is not None:
+        return f"remote error: tls: {alert[1].lower().replace('_', ' ')}"
     if isinstance(inner, ssl.SSLError):
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
             return "http: server gave HTTP response to HTTPS client"

@@ -23,6 +23,13 @@ async def remove_image(
 
     Raises NotFoundError, and ConflictError while containers or other names are in the way.
     """
+    async with store.changing():
+        gone = await _remove(store, text, users, force)
+        await store.collect()
+    return gone
+
+
+async def _remove(store: ImageStore, text: str, users: Users, force: bool) -> list[dict[str, str]]:
     entry = store.find(text)
     # A name may look like the beginning of an id: what is a name is never taken for one.
     meant = names_meant(text, entry)
@@ -34,18 +41,15 @@ async def remove_image(
     last = by_id or len(entry.tags) <= len([one for one in names if "@" not in one])
     if last and not by_id:
         _check_by_name(text, entry, holders, force)
-    async with store.changing():
-        gone = []
-        for name in dict.fromkeys([*names, *(entry.digests if last else ())]):
-            if name in entry.tags or name in entry.digests:
-                store.index.unname(name)
-                gone.append({"Untagged": parse_reference(name).familiar})
-                store.event("untag", entry.id, entry)
-        if not entry.tags and not (holders and not by_id):
-            for one in store.index.family(entry):
-                if one is entry or not (one.tags or users(one.id)):
-                    gone += await _drop(store, one)
-        await store.collect()
+    gone = []
+    for name in dict.fromkeys([*names, *(entry.digests if last else ())]):
+        store.index.unname(name)
+        gone.append({"Untagged": parse_reference(name).familiar})
+        store.event("untag", entry.id, entry)
+    if not entry.tags and not (holders and not by_id):
+        for one in store.index.family(entry):
+            if one is entry or not (one.tags or users(one.id)):
+                gone += await _drop(store, one)
     return gone
 
 

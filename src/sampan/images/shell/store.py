@@ -230,9 +230,9 @@ class ImageStore:
 
     async def tag(self, source: str, repository: str, tag: str) -> None:
         """Give an image a further name."""
-        entry = self.find(source)
         name = tag_name(f"{repository}:{tag}" if tag else repository)
         async with self.changing():
+            entry = self.find(source)
             self.index.name(entry, name)
         self.event("tag", entry.id, entry, parse_reference(name).familiar)
 
