@@ -99,6 +99,8 @@ def test_init_reaps_and_passes_the_exit_code(engine: EngineServer) -> None:
         "run", "--rm", "--network", "none", "--init", "busybox", "sh", "-c", "exit 4", check=False
     )
     assert done.returncode == 4
+    shown = engine.run("--init", "--user", "bob", "busybox", "ps", "-o", "pid,args")
+    assert shown.splitlines()[1].split() == ["1", "/sbin/docker-init"]
 
 
 def test_hostile_links_in_the_image_do_not_lead_out(engine: EngineServer) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
-__all__ = ["hold", "reap"]
+from sampan.engine.runtime.shell.launch import Init
+
+__all__ = ["PAUSE", "REAPER"]
 
 
-def reap(become: Callable[[], NoReturn], settle: Callable[[], None]) -> NoReturn:
+def _reap(become: Callable[[], NoReturn], settle: Callable[[], None]) -> NoReturn:
     """Fork, run the program in the child, and look after everything else until it ends.
 
     `settle` makes this process as unprivileged as the program and closes its descriptors.
@@ -35,7 +37,7 @@ def reap(become: Callable[[], NoReturn], settle: Callable[[], None]) -> NoReturn
                 continue
 
 
-def hold(become: Callable[[], NoReturn], settle: Callable[[], None]) -> NoReturn:
+def _hold(become: Callable[[], NoReturn], settle: Callable[[], None]) -> NoReturn:
     """Keep the namespaces alive, reaping, until a signal says that the end has come."""
     every = set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
     signal.pthread_sigmask(signal.SIG_BLOCK, every)
@@ -46,6 +48,13 @@ def hold(become: Callable[[], NoReturn], settle: Callable[[], None]) -> NoReturn
             _collect(-1)
         elif number in (signal.SIGTERM, signal.SIGINT):
             os._exit(0)
+
+
+REAPER: Final = Init(_reap, ("/sbin/docker-init",))
+"""Runs the program of `--init`."""
+
+PAUSE: Final = Init(_hold, ("/pause",))
+"""Keeps a pod's namespaces."""
 
 
 def _collect(child: int) -> int | None:

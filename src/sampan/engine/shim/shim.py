@@ -25,8 +25,8 @@ from sampan.engine.runtime.core.spec import Process, Spec, parse_process, parse_
 from sampan.engine.runtime.shell import launch, syscalls
 from sampan.engine.runtime.shell.cgroups import Cgroups
 from sampan.engine.runtime.shell.oom import OomWatch
-from sampan.engine.shim import reaper
 from sampan.engine.shim.logfile import LogOptions, LogWriter, stamp
+from sampan.engine.shim.reaper import PAUSE, REAPER
 from sampan.engine.shim.session import Session
 from sampan.engine.shim.streams import Reactor
 
@@ -172,7 +172,7 @@ class _Shim:
         assert process is not None
         seccomp = self._spec.linux.seccomp
         program = compile_filter(seccomp) if seccomp else None
-        init = reaper.hold if process.pause else reaper.reap if process.init else None
+        init = PAUSE if process.pause else REAPER if process.init else None
         with self._cgroups.entrance() as way:
             placement = launch.Placement(way.enter, way.unified_fd, self._cgroups.views())
 

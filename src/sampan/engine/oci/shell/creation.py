@@ -196,7 +196,7 @@ def _launch(
             seccomp_flags=flags,
             preserve_fds=options.preserve_fds,
             before_pivot=inside if hooks["createContainer"] else None,
-            init=first if hooks["startContainer"] else None,
+            init=launch.Init(first) if hooks["startContainer"] else None,
             gate=gate if listener is not None else None,
             outside=outside if hooks["prestart"] or hooks["createRuntime"] else None,
             new_keyring=options.new_keyring,

@@ -29,12 +29,32 @@ from sampan.engine.runtime.shell import executable, identity, idmap, inside, sys
 from sampan.engine.runtime.shell.birth import born
 from sampan.engine.runtime.shell.handover import mounts_for_child, needs_handover
 from sampan.engine.runtime.shell.rootfs import RootBuilder
+from sampan.engine.runtime.shell.title import set_command_line
 
-__all__ = ["Gate", "LaunchError", "Launched", "Placement", "Stdio", "create", "join", "pass_gate"]
+__all__ = [
+    "Gate",
+    "Init",
+    "LaunchError",
+    "Launched",
+    "Placement",
+    "Stdio",
+    "create",
+    "join",
+    "pass_gate",
+]
 
-Init = Callable[[Callable[[], NoReturn], Callable[[], None]], NoReturn]
-"""What runs as process 1 in place of the program: it is given a function that becomes the program
-in a forked child, and one that makes the caller as unprivileged as the program."""
+
+@record
+class Init:
+    """What runs as process 1 in place of the program, and what process lists call it.
+
+    `run` is given a function that becomes the program in a forked child, and one that makes the
+    caller as unprivileged as the program.
+    """
+
+    run: Callable[[Callable[[], NoReturn], Callable[[], None]], NoReturn]
+    title: tuple[str, ...] = ()
+
 
 Gate = Callable[[], socket.socket]
 """Waits in the child for the one who will start the program, when that is not its parent; returns
@@ -364,6 +384,8 @@ class _Child:
         if self._placement.enter is not None:
             self._step = "enter the cgroups"
             self._placement.enter()
+        if self.init is not None and self.init.title:
+            set_command_line(self.init.title)
         os.setsid()
         mapped = bool(plan.clone_flags & CLONE_FLAGS["user"])
         if process.oom_score_adj is not None and not mapped:
@@ -404,7 +426,7 @@ class _Child:
             self._channel = self.gate()
         self._wait_for(_GO)
         if self.init is not None:
-            self.init(lambda: self._become(target, env), self._settle)
+            self.init.run(lambda: self._become(target, env), self._settle)
         self._become(target, env)
 
     def _build(self, plan: Plan) -> int:
