@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.real, pytest.mark.root]
 FLAGS = (
     "--bip=10.99.0.1/24 --fixed-cidr=10.99.0.128/25 --mtu=1400 --icc=false --ip=127.0.0.1 --ipv6 "
     "--fixed-cidr-v6=fd99::/64 --default-address-pool=base=10.98.0.0/16,size=24 --ip-masq=false "
-    "--dns=10.0.0.53 --dns-search=example.test --dns-opt=timeout:1 --host-gateway-ip=10.9.9.9"
+    "--default-gateway=10.99.0.254 --dns=10.0.0.53 --dns-search=example.test --dns-opt=timeout:1 "
+    "--host-gateway-ip=10.9.9.9"
 ).split()
 
 
@@ -46,7 +47,7 @@ def test_flags_of_the_default_network(own: Place) -> None:
     assert own.address("web").startswith("10.99.0.1")
     shown = engine.out("exec", "web", "sh", "-c", "ip addr show eth0; ip route; ip -6 route")
     assert "mtu 1400" in shown
-    assert "default via 10.99.0.1" in shown
+    assert "default via 10.99.0.254" in shown
     assert "inet6 fd99::" in shown
     assert "default via fd99::1 dev eth0" in shown
     assert own.page("peer", f"http://{own.address('web')}/") == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -198,7 +199,10 @@ class ContainerNetworking:
     def _in_order(self, record: ContainerRecord) -> list[str]:
         """Return the names of a container's networks, that of its mode first."""
         mode = record.host_config["NetworkMode"]
-        first = mode if mode in record.networks else self._network(mode).name
+        first = mode
+        if mode not in record.networks:
+            with contextlib.suppress(NotFoundError):
+                first = self._network(mode).name
         return sorted(record.networks, key=lambda name: (name != first, name))
 
     def _request(self, record: ContainerRecord, name: str) -> EndpointRequest:

@@ -44,6 +44,7 @@ from sampan.engine.network.core.rtnetlink import (
     parse_address,
     parse_link,
     parse_route,
+    remove_address,
     set_link,
     set_port,
 )
@@ -206,8 +207,11 @@ class Kernel:
         found = self.link(name)
         if found is None or found.alias == self._mark:
             return []
+        return self._addresses_of(found.index)
+
+    def _addresses_of(self, index: int) -> list[Interface]:
         pairs = [parse_address(one) for one in self.route.dump(list_addresses())]
-        return [pair[1] for pair in pairs if pair is not None and pair[0] == found.index]
+        return [pair[1] for pair in pairs if pair is not None and pair[0] == index]
 
     def ensure_bridge(self, record: NetworkRecord, addresses: Sequence[Interface]) -> None:
         """Make a network's bridge, or set right the one that is there.
@@ -233,6 +237,11 @@ class Kernel:
             raise ConflictError(f"bridge {name} belongs to another engine")
         index = found.index
         changes = [add_address(index, one) for one in addresses]
+        if found.alias == self._mark:
+            stale = [one for one in self._addresses_of(index) if one not in addresses]
+            changes = [*(remove_address(index, one) for one in stale), *changes]
+            if found.mtu != record.mtu:
+                changes.append(set_link("", index=index, mtu=record.mtu))
         if not found.up:
             changes.append(set_link("", index=index, up=True))
         self.route.change(changes, tolerate=(errno.EACCES, errno.EADDRNOTAVAIL))

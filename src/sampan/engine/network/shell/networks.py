@@ -25,7 +25,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Final
 
-from sampan.base.errors import ConflictError, DeniedError, InvalidError, NotFoundError
+from sampan.base.errors import ConflictError, DeniedError, InvalidError, NotFoundError, SampanError
 from sampan.engine.network.core.definition import Definition, NetworkOptions
 from sampan.engine.network.core.ipam import (
     AddressPool,
@@ -97,8 +97,14 @@ class Networks:
             self._names,
             self._table,
         )
-        for _, document in self._records:
-            self._add(NetworkRecord.of_document(document))
+        for name, document in self._records:
+            try:
+                record = NetworkRecord.of_document(document)
+            except SampanError as error:
+                _LOG.warning("network %s cannot be read: %s", name, error)
+                continue
+            if not record.predefined or record.id == self._own_id(record.name):
+                self._add(record)
         await self._open_predefined()
         sandboxes = self._sandboxes.load()
         bridges = {one.record.bridge for one in self._bridges()}
@@ -121,14 +127,12 @@ class Networks:
 
     def _read_mark(self) -> str:
         """Return what marks this engine's devices: made once for a data directory."""
-        path = self._data / "mark"
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mark = secrets.token_hex(6)
-            path.write_text(mark)
-            return mark
+        records = Records(self._data, durable=True)
+        known = dict(records).get("mark")
+        if known is None:
+            known = {"mark": secrets.token_hex(6)}
+            records.put("mark", known)
+        return str(known["mark"])
 
     def _restore(self, bridges: Collection[str], devices: Collection[str]) -> None:
         """Put the kernel into the state that the records tell; on the thread."""

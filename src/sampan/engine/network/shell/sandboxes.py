@@ -196,12 +196,13 @@ class Sandboxes:
         if network is not None:
             network.release(endpoint)
 
-    def _versions(self, sandbox: Sandbox) -> set[int]:
+    def _versions(self, sandbox: Sandbox, protocol: str) -> set[int]:
         """Return the IP versions that ports can be published on: proxied where they differ."""
         own: set[int] = {
             one.version for endpoint in sandbox.endpoints for one in endpoint.addresses()
         }
-        if own and self._options.userland_proxy and _host_has_ipv6():
+        copied = self._options.userland_proxy and protocol != "sctp"
+        if own and copied and _host_has_ipv6():
             return {4, 6}
         return own
 
@@ -224,7 +225,10 @@ class Sandboxes:
         gateway = sandbox.gateway_endpoint(4)
         default = self._record(gateway.network).host_ip if gateway is not None else ""
         try:
-            held = self._ports.reserve(sandbox.key, ports, self._versions(sandbox), default)
+            held: list[Held] = []
+            for one in ports:
+                versions = self._versions(sandbox, one.protocol)
+                held += self._ports.reserve(sandbox.key, [one], versions, default)
         except SampanError as error:
             endpoint = sandbox.gateway_endpoint(4) or sandbox.endpoints[0]
             raise type(error)(
