@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.engine.oci.runtimes import Bundles, Runtime, await_end
+from tests.engine.oci.runtimes import TIMEOUT_S, Bundles, Runtime, await_end
 
 pytestmark = [pytest.mark.root]
 
@@ -151,3 +151,31 @@ def test_a_creation_killed_at_any_moment_leaves_nothing(oci: Runtime, bundles: B
     assert str(oci.root).encode() not in b"".join(
         path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()
     )
+
+
+def test_events_tell_when_memory_runs_out_and_end_with_the_container(
+    oci: Runtime, bundles: Bundles
+) -> None:
+    script = "read x; dd if=/dev/zero of=/dev/null bs=64M count=1; read x"
+    memory = {"limit": 16 << 20, "swap": 16 << 20}
+    bundle = bundles.make("sh", "-c", script, linux={"resources": {"memory": memory}})
+    oci.made.append("oom")
+    words = [*oci.words, "--root", str(oci.root)]
+    with subprocess.Popen(
+        [*words, "run", "--bundle", bundle, "oom"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        assert running.stdin is not None
+        while '"running"' not in oci.run("state", "oom").stdout:
+            assert running.poll() is None
+        follow = [*words, "events", "--interval", "100ms", "oom"]
+        with subprocess.Popen(follow, stdout=subprocess.PIPE) as events:
+            assert events.stdout is not None
+            assert json.loads(events.stdout.readline())["type"] == "stats"
+            running.stdin.write(b"\n")
+            running.stdin.flush()
+            kinds = (json.loads(line)["type"] for line in events.stdout)
+            assert "oom" in kinds
+            running.stdin.close()
+            assert events.wait(TIMEOUT_S) == 0

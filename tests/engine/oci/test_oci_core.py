@@ -16,6 +16,7 @@ from sampan.engine.oci.core.limits import merged, resources_of
 from sampan.engine.oci.core.record import Record, Vital, status_of
 from sampan.engine.oci.core.signals import signal_number
 from sampan.engine.oci.core.stats import interval_s, statistics
+from sampan.engine.runtime.core.cgroup import writes_v1, writes_v2
 from sampan.engine.runtime.core.plan import plan
 
 SPEC = default_spec(cgroup_namespace=False)
@@ -167,6 +168,19 @@ def test_limits_are_merged() -> None:
         "cpu": {"shares": 2},
         "devices": [1],
     }
+
+
+def test_no_limit_is_left_out() -> None:
+    resources = {"cpu": {"burst": 5, "idle": 1}, "memory": {"kernelTCP": 4096}}
+    assert [(one.file, one.text) for one in writes_v1(resources)] == [
+        ("memory.kmem.tcp.limit_in_bytes", "4096"),
+        ("cpu.cfs_burst_us", "5"),
+        ("cpu.idle", "1"),
+    ]
+    assert [(one.file, one.text) for one in writes_v2(resources)] == [
+        ("cpu.max.burst", "5"),
+        ("cpu.idle", "1"),
+    ]
 
 
 def test_records_survive_the_disk_and_tell_their_status() -> None:

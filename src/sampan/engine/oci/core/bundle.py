@@ -183,6 +183,12 @@ def _check_resources(resources: Fields) -> None:
     """Refuse limits that no controller here would hold; a limit is never silently ignored."""
     if resources.raw("rdma"):
         raise UnsupportedError("$.linux.resources.rdma: this machine has no rdma controller")
+    if resources.object("memory").flag("checkBeforeUpdate"):
+        raise UnsupportedError("$.linux.resources.memory.checkBeforeUpdate: is not supported yet")
+    block = resources.object("blockIO")
+    for name in ("leafWeight", "leafWeightDevice"):
+        if block.raw(name):
+            raise UnsupportedError(f"$.linux.resources.blockIO.{name}: kernels have it no more")
     network = resources.object("network")
     if network.integer("classID"):
         raise UnsupportedError(

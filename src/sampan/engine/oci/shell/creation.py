@@ -21,7 +21,7 @@ from sampan.engine.oci.shell.terminal import connect_console, send_console
 from sampan.engine.runtime.core.plan import CLONE_FLAGS, plan
 from sampan.engine.runtime.core.spec import Process
 from sampan.engine.runtime.shell import launch, syscalls
-from sampan.engine.runtime.shell.cgroups import Cgroups, own_views
+from sampan.engine.runtime.shell.cgroups import Cgroups, layout, own_views
 
 __all__ = ["CreateOptions", "Created", "apply_extras", "create", "filter_of", "in_cgroups"]
 
@@ -143,8 +143,10 @@ def _cgroup_path(bundle: Bundle, container_id: str) -> str:
 
 def _cgroups(bundle: Bundle, path: str, *, tolerate: bool) -> Cgroups | None:
     linux = bundle.spec.linux
+    if linux.resources.get("unified") and layout().version == 1:
+        raise InvalidError("$.linux.resources.unified: cannot use unified on cgroup v1")
     try:
-        return Cgroups.create(path, linux.resources)
+        return Cgroups.create(path, linux.resources, strict=True)
     except OSError as error:
         if tolerate and not linux.cgroups_path and not _limits(linux.resources):
             return None

@@ -33,6 +33,8 @@ def _stat(pid: int) -> list[str] | None:
 
 def open_process(pid: int, ticks: int) -> int:
     """Return a pidfd of exactly that process; ProcessLookupError when it has ended."""
+    if pid == 0:
+        raise ProcessLookupError(pid)
     fd = syscalls.pidfd_open(pid)
     if not is_alive(pid, ticks):
         os.close(fd)

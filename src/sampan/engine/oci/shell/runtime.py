@@ -247,7 +247,7 @@ class Runtime:
             resources = merged(record.resources, change)
             # Rules for devices were set once and are not part of an update.
             limits = {key: value for key, value in resources.items() if key != "devices"}
-            _limits_of(record).apply(limits)
+            _limits_of(record).apply(limits, strict=True)
             place.save(changed(record, resources=resources))
 
 

@@ -42,6 +42,8 @@ def writes_v1(resources: Mapping[str, Any]) -> list[Write]:
     out += _given("memory", "memory.memsw.limit_in_bytes", swap)
     reservation = memory.optional_integer("reservation")
     out += _given("memory", "memory.soft_limit_in_bytes", reservation)
+    tcp = memory.optional_integer("kernelTCP")
+    out += _given("memory", "memory.kmem.tcp.limit_in_bytes", tcp)
     swappiness = memory.optional_integer("swappiness")
     if swappiness is not None and swappiness >= 0:
         out.append(Write("memory", "memory.swappiness", str(swappiness)))
@@ -51,6 +53,8 @@ def writes_v1(resources: Mapping[str, Any]) -> list[Write]:
     out += _positive("cpu", "cpu.shares", cpu.optional_integer("shares"))
     out += _positive("cpu", "cpu.cfs_period_us", cpu.optional_integer("period"))
     out += _given("cpu", "cpu.cfs_quota_us", cpu.optional_integer("quota") or None)
+    out += _positive("cpu", "cpu.cfs_burst_us", cpu.optional_integer("burst"))
+    out += _positive("cpu", "cpu.idle", cpu.optional_integer("idle"))
     out += _positive("cpu", "cpu.rt_period_us", cpu.optional_integer("realtimePeriod"))
     out += _positive("cpu", "cpu.rt_runtime_us", cpu.optional_integer("realtimeRuntime"))
     out += _texts("cpuset", (("cpuset.cpus", cpu.text("cpus")), ("cpuset.mems", cpu.text("mems"))))
@@ -84,6 +88,8 @@ def writes_v2(resources: Mapping[str, Any]) -> list[Write]:
     if quota or period:
         text = str(quota) if quota and quota > 0 else "max"
         out.append(Write("cpu", "cpu.max", f"{text} {period or 100000}"))
+    out += _positive("cpu", "cpu.max.burst", cpu.optional_integer("burst"))
+    out += _positive("cpu", "cpu.idle", cpu.optional_integer("idle"))
     out += _texts("cpuset", (("cpuset.cpus", cpu.text("cpus")), ("cpuset.mems", cpu.text("mems"))))
     out += _pids(fields)
     block = fields.object("blockIO")

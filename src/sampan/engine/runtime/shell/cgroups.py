@@ -98,12 +98,12 @@ class Cgroups:
         self._unified = found.unified + self.path if found.unified else None
 
     @classmethod
-    def create(cls, path: str, resources: Mapping[str, Any]) -> Cgroups:
+    def create(cls, path: str, resources: Mapping[str, Any], *, strict: bool = False) -> Cgroups:
         """Make the directories and set the limits; SampanError names the file that refused."""
         cgroups = cls(path)
         try:
             cgroups._make()
-            cgroups.apply(resources)
+            cgroups.apply(resources, strict=strict)
             if "devices" not in cgroups._places:
                 cgroups._attach_devices(resources)
         except BaseException:
@@ -161,12 +161,15 @@ class Cgroups:
                     raise
             current = f"{current}/{part}"
 
-    def apply(self, resources: Mapping[str, Any]) -> None:
-        """Set limits; SampanError with the file and the kernel's answer when one is refused."""
+    def apply(self, resources: Mapping[str, Any], *, strict: bool = False) -> None:
+        """Set limits; SampanError with the file and the kernel's answer when one is refused.
+
+        With `strict`, a limit that this kernel does not have is an error too.
+        """
         for place, write in self._writes(resources):
             path = f"{place}/{write.file}"
             if place is None or not os.path.exists(path):
-                if write.controller in ("memory", "cpu", "cpuset", "pids"):
+                if not strict and write.controller in ("memory", "cpu", "cpuset", "pids"):
                     continue  # the daemon has warned: this kernel has no such limit
                 raise SampanError(f"{write.controller}: this machine has no {write.file}")
             try:
