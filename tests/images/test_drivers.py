@@ -17,7 +17,6 @@ from tests.images.test_layers import Entry, archive, kind, plain
 from tests.real import absent, require, require_root
 
 from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
-from sampan.engine.runtime.shell.mounts import filesystem
 from sampan.images.core.digest import digest_of
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.copying import copy_merged
@@ -244,12 +243,29 @@ def test_many_layers(tmp_path: Path) -> None:
     found.ensure(ids, ids, content)
     found.prepare("one", ids)
     [mount] = found.mounts("one", ids)
-    fd = filesystem("overlay", "overlay", mount["options"])
+    for way in ("filesystem('overlay', 'overlay', options)", "overlay_in_one(options)"):
+        script = (
+            "import os, sys; from sampan.engine.runtime.shell.mounts import *\n"
+            f"options = sys.argv[1:]; fd = {way}\n"
+            "os.mkdir('new', dir_fd=fd); os.rmdir('new', dir_fd=fd)\n"
+            "print(len([name for name in os.listdir(f'/proc/self/fd/{fd}') if name[0] == 'f']))"
+        )
+        words = ["unshare", "-m", sys.executable, "-c", script, *mount["options"]]
+        done = subprocess.run(words, capture_output=True, check=False)
+        assert done.stdout == b"127\n", done.stderr.decode()
+
+
+def test_long_paths(tmp_path: Path) -> None:
+    require_root()
+    state = tmp_path / ("long" * 30) / ("path" * 30)
+    state.mkdir(parents=True)
+    server = EngineServer(tmp_path, flags=[f"--data-root={state}"]).start()
     try:
-        names = os.listdir(f"/proc/self/fd/{fd}")
-        assert len([name for name in names if name.startswith("f")]) == 127
+        server.load()
+        assert server.out("info", "-f", "{{.Driver}}").strip() == "overlay2"
+        assert server.run("busybox", "cat", "/data/seed") == "from the image\n"
     finally:
-        os.close(fd)
+        server.stop()
 
 
 def test_containers_live_on_it(root: Path, driver: str, tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import AsyncIterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from sampan.images.core.image import parse_image
 from sampan.images.shell.index import Entry
-from sampan.images.shell.layers import apply_layer
+from sampan.images.shell.layers import diff_id_of
 from sampan.images.shell.store import ImageStore, NewImage, now_text
 from sampan.images.shell.thread import in_thread
 
@@ -46,13 +45,13 @@ async def import_root(
 
 
 def _store_layer(store: ImageStore, file: BinaryIO) -> tuple[str, str]:
-    """Keep a layer's blob and find its diff id by unpacking it once; blocks."""
+    """Keep a layer's blob and find its diff id; blocks."""
     with store.content.writer() as writer:
         while data := file.read(1 << 20):
             writer.write(data)
         blob = writer.commit()
-    with tempfile.TemporaryDirectory(dir=store.spool) as scratch, store.content.open(blob) as layer:
-        return blob, apply_layer(layer, Path(scratch))
+    with store.content.open(blob) as layer:
+        return blob, diff_id_of(layer)
 
 
 async def commit_container(

@@ -7,9 +7,10 @@ outside the directory is touched, and the caller removes the directory then.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -22,7 +23,15 @@ from sampan.images.shell.folders import LayerError
 from sampan.images.shell.layersource import LayerSource
 from sampan.images.shell.unpack import Form, Unpacker
 
-__all__ = ["Form", "LayerError", "LayerLimits", "Unpacked", "apply_layer", "unpack_layer"]
+__all__ = [
+    "Form",
+    "LayerError",
+    "LayerLimits",
+    "Unpacked",
+    "apply_layer",
+    "diff_id_of",
+    "unpack_layer",
+]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -77,7 +86,7 @@ def unpack_layer(
     """
     limits = limits or LayerLimits()
     source = LayerSource(file, _bounds(file, limits), algorithm)
-    try:
+    with _closing(source):
         unpacker = Unpacker(target, form)
         try:
             entries = _place_all(TarReader(source), unpacker, limits)
@@ -86,15 +95,31 @@ def unpack_layer(
             unpacker.finish()
         finally:
             unpacker.abandon()
-    except TarError as error:
-        raise LayerError(f"layer cannot be read: {error}") from error
-    except DAMAGED as error:
+    return Unpacked(source.blob, source.diff_id, unpacker.size_bytes, entries)
+
+
+def diff_id_of(file: BinaryIO, limits: LayerLimits | None = None) -> str:
+    """Return the digest of the plain tar in a layer without unpacking it; blocks.
+
+    Raises LayerError when it cannot be decompressed, LimitError when it unfolds too far.
+    """
+    source = LayerSource(file, _bounds(file, limits or LayerLimits()), "sha256")
+    with _closing(source):
+        source.finish()
+    return source.diff_id
+
+
+@contextlib.contextmanager
+def _closing(source: LayerSource) -> Iterator[None]:
+    """Stop a source's threads in the end; what is wrong with the layer becomes a LayerError."""
+    try:
+        yield
+    except (TarError, *DAMAGED) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise LayerError(f"layer cannot be read: {error}") from error
     finally:
         source.close()
-    return Unpacked(source.blob, source.diff_id, unpacker.size_bytes, entries)
 
 
 def _bounds(file: BinaryIO, limits: LayerLimits) -> Callable[[int], None]:

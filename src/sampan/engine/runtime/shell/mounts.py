@@ -7,6 +7,8 @@ another process could exchange a directory for a link.
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
 import os
 import stat
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from sampan.engine.runtime.core.plan import CLONE_FLAGS, AttachMount, RootMount
 from sampan.engine.runtime.shell import inside, syscalls
 from sampan.engine.runtime.shell.idmap import in_user_namespace
 
-__all__ = ["PROC", "attach", "filesystem", "mount_root", "tree"]
+__all__ = ["PROC", "attach", "filesystem", "mount_root", "overlay_in_one", "tree"]
 
 PROC: Final = 0x9FA0
 """The magic number of procfs."""
@@ -33,11 +35,14 @@ _OVER_PROC: Final = frozenset(
 """What may be mounted over: files that only tell figures."""
 
 _AT_FDCWD: Final = -100
+_OPTION_BYTES: Final = 256
 _COPY_BYTES: Final = 1 << 20
 
 
 def filesystem(kind: str, source: str, data: Sequence[str], superblock: Sequence[str] = ()) -> int:
     """Return a detached mount of a new file system."""
+    if kind == "overlay" and not _takes_layers_singly(data):
+        return overlay_in_one(data, superblock)
     context = syscalls.fsopen(kind)
     try:
         syscalls.fsconfig_string(context, "source", source or kind)
@@ -64,6 +69,50 @@ def _configure(context: int, kind: str, key: str, value: str) -> None:
             syscalls.fsconfig_string(context, "lowerdir+", layer)
     else:
         syscalls.fsconfig_string(context, key, value)
+
+
+@functools.cache
+def _knows_single_layers() -> bool:
+    """Tell whether overlayfs takes its layers one by one: since Linux 6.5."""
+    release = os.uname().release.split(".")
+    numbers = [int("".join(itertools.takewhile(str.isdigit, one)) or 0) for one in release[:2]]
+    return numbers >= [6, 5]
+
+
+def _takes_layers_singly(data: Sequence[str]) -> bool:
+    """Tell whether the options of an overlay fit: each into 255 bytes."""
+    paths = [path for one in data for path in one.partition("=")[2].split(":")]
+    fits = all(len(path) < _OPTION_BYTES for path in paths)
+    return fits and (_knows_single_layers() or all(len(one) < 200 for one in data))
+
+
+def overlay_in_one(data: Sequence[str], superblock: Sequence[str] = ()) -> int:
+    """Return a detached overlay whose layers are given in one option, by their descriptors.
+
+    For kernels that take it no other way, and for long paths. It is attached for a moment over one
+    of its own layers, so only in a mount namespace that nobody else sees.
+    """
+    fds: list[int] = []
+    words, target = [], ""
+    try:
+        for one in data:
+            key, _, value = one.partition("=")
+            if key in ("lowerdir", "upperdir", "workdir"):
+                paths = value.split(":") if key == "lowerdir" else [value]
+                opened = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in paths]
+                fds += opened
+                target = target or paths[0]
+                one = f"{key}={':'.join(f'/proc/self/fd/{fd}' for fd in opened)}"
+            words.append(one)
+        flags = RDONLY if "ro" in superblock else 0
+        syscalls.mount("overlay", target, "overlay", flags, ",".join(words))
+        try:
+            return syscalls.open_tree(target, recursive=False)
+        finally:
+            syscalls.umount2(target, 2)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _reason(context: int) -> str:

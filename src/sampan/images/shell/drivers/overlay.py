@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
@@ -163,9 +164,15 @@ def probe_overlay(root: Path) -> str:
         for name in ("lower", "upper", "work"):
             (place / name).mkdir(mode=0o700, parents=True)
         (place / "lower" / "file").touch()
-        options = {name + "dir": str(place / name) for name in ("lower", "upper", "work")}
         words = [] if _may_be_trusted(root) else ["userxattr"]
-        fd = syscalls.detached_mount("overlay", options, words)
+        # By descriptors: a path may be too long for an option.
+        with contextlib.ExitStack() as stack:
+            options = {}
+            for name in ("lower", "upper", "work"):
+                opened = os.open(place / name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, opened)
+                options[name + "dir"] = f"/proc/self/fd/{opened}"
+            fd = syscalls.detached_mount("overlay", options, words)
         try:
             os.unlink("file", dir_fd=fd)
             seen = os.listdir(f"/proc/thread-self/fd/{fd}")
