@@ -50,6 +50,7 @@ section names; hostname; cat /proc/sys/kernel/domainname
 section modes
 stat -c '%n %a %u:%g' / /dev /dev/shm /dev/pts /dev/mqueue /proc /sys /etc /tmp /etc/host* \\
     /etc/resolv.conf /etc/mtab
+section files; for f in hosts hostname resolv.conf; do echo $f; cat /etc/$f; done
 section descriptors; for f in 0 1 2 3 4 5; do readlink /proc/$$/fd/$f; done
 section namespaces; readlink /proc/self/ns/*
 section sysctl; for f in {_SYSCTLS}; do echo $f $(cat /proc/sys/$f); done
@@ -77,6 +78,7 @@ def read(text: str, places: Sequence[str] = ()) -> Seen:
     found["mounts"] = sorted(map(_mount, found.get("mounts", [])))
     found["devices/devices.list"] = sorted(found.get("devices/devices.list", []))
     found["descriptors"] = [one.partition(":")[0] for one in found.get("descriptors", [])]
+    found["files"] = sorted(found.get("files", []))  # the order of options has changed over time
     found["cgroup"] = sorted(found.get("cgroup", []))
     return {name: tuple(lines) for name, lines in found.items()}
 

@@ -143,3 +143,13 @@ def test_the_daemon_s_defaults_fill_what_is_silent() -> None:
     )
     assert with_defaults(None, defaults, MACHINE)["IpcMode"] == "shareable"
     assert with_defaults({"Privileged": True}, defaults, BARE)["CgroupnsMode"] == "host"
+
+
+def test_what_tells_of_the_processors_is_masked() -> None:
+    path = "/sys/devices/system/cpu/cpu0/thermal_throttle"
+    warm = Machine(frozenset(), 2, frozenset({0}), frozenset({0}), thermal_paths=(path,))
+    found = with_defaults({}, ContainerDefaults(), warm)
+    assert {path, "/proc/keys"} <= set(found["MaskedPaths"])
+    assert "/proc/sys" in found["ReadonlyPaths"]
+    assert with_defaults({"MaskedPaths": []}, ContainerDefaults(), warm)["MaskedPaths"] == []
+    assert "MaskedPaths" not in with_defaults({"Privileged": True}, ContainerDefaults(), warm)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError
+from sampan.engine.daemon.core.config import MASKED_PATHS, READONLY_PATHS
 from sampan.engine.daemon.core.options import ContainerDefaults
 from sampan.engine.daemon.core.security import Modules, check_modules, parse_security
 
@@ -27,6 +28,9 @@ class Machine:
     cpus: frozenset[int]
     memory_nodes: frozenset[int]
     modules: Modules = field(default_factory=Modules)
+    thermal_paths: tuple[str, ...] = ()
+    """What tells how warm the processors are, and so what others do."""
+
     remapped: bool = False
     """Containers have user namespaces of their own unless they ask for the host's."""
 
@@ -45,7 +49,11 @@ def with_defaults(given: Any, defaults: ContainerDefaults, machine: Machine) -> 
         "ShmSize": defaults.shm_size_bytes,
         "CgroupParent": defaults.cgroup_parent,
     }
-    return host | {key: value for key, value in silent.items() if not host.get(key)}
+    host |= {key: value for key, value in silent.items() if not host.get(key)}
+    if host.get("MaskedPaths") is None and not host.get("Privileged"):
+        host["MaskedPaths"] = [*MASKED_PATHS, *machine.thermal_paths]
+        host["ReadonlyPaths"] = list(READONLY_PATHS)
+    return host
 
 
 def check_modes(config: Mapping[str, Any], host: Mapping[str, Any], machine: Machine) -> None:

@@ -32,6 +32,9 @@ def look_at_machine(*, remapped: bool = False) -> Machine:
         cpus=_numbers("/sys/devices/system/cpu/online", os.cpu_count() or 1),
         memory_nodes=_numbers("/sys/devices/system/node/online", 1),
         modules=_modules(),
+        thermal_paths=tuple(
+            sorted(map(str, Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle")))
+        ),
         remapped=remapped,
     )
 
