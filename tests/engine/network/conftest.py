@@ -21,8 +21,14 @@ class Place:
     def serve(self, *words: str, text: str = "hello") -> str:
         """Start a container that serves a page at port 80; returns its id."""
         script = f"mkdir -p /www; echo {text} > /www/index.html; exec httpd -f -h /www"
-        made = self.engine.out("run", "-d", *words, "busybox", "sh", "-c", script)
-        return made.strip()
+        made = self.engine.out("run", "-d", *words, "busybox", "sh", "-c", script).strip()
+        self.serving(made)
+        return made
+
+    def serving(self, container: str) -> None:
+        """Wait until a container's page is there."""
+        script = "until wget -qO /dev/null http://127.0.0.1/; do usleep 10000; done"
+        self.engine.docker("exec", container, "sh", "-c", script)
 
     def address(self, container: str, network: str = "bridge") -> str:
         """Return a container's address in a network."""

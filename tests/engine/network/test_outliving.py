@@ -54,6 +54,7 @@ def test_a_stopped_daemon_leaves_no_port_and_no_address(own: Place) -> None:
     assert "18021" not in own.netns.rules()
     engine.start()
     engine.docker("start", "web")
+    own.serving("web")
     assert own.netns.get("http://127.0.0.1:18021/") == "hello\n"
 
 
