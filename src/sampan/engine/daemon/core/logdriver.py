@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError
 from sampan.base.units import parse_size_bytes
+from sampan.engine.daemon.core.record import ContainerRecord
 
-__all__ = ["LOG_DRIVERS", "check_log_config", "filled_log_config"]
+__all__ = ["LOG_DRIVERS", "check_log_config", "filled_log_config", "log_destination"]
 
 _COMMON: Final = frozenset(("mode", "max-buffer-size"))
 _JSON: Final = frozenset("max-file max-size compress labels labels-regex env env-regex tag".split())
@@ -61,3 +63,71 @@ def _check_mode(options: Mapping[str, str]) -> None:
             raise InvalidError(
                 f"error parsing option max-buffer-size: invalid size: '{size}'"
             ) from None
+
+
+def log_destination(record: ContainerRecord, path: str) -> dict[str, Any]:
+    """Return where a container's output goes, as shims take it; `path` is Docker's place for it.
+
+    Raises InvalidError for a size, a number, an expression or a tag that means nothing.
+    """
+    config = record.host_config["LogConfig"]
+    kind, options = config["Type"], config.get("Config") or {}
+    if kind == "cri":
+        return {"driver": kind, "path": options["path"]}
+    found: dict[str, Any] = {"driver": "none" if kind == "none" else "json-file", "path": path}
+    if kind == "none":
+        return found
+    try:
+        if kind == "local":
+            found |= {"max_bytes": 20 << 20, "max_files": 5}
+        size = options.get("max-size", "")
+        if size and size != "-1":
+            found["max_bytes"] = parse_size_bytes(size)
+        count = options.get("max-file", "")
+        if count:
+            if not count.isdigit() or int(count) < 1:
+                raise ValueError(f"max-file cannot be {count}: a number from 1 on")
+            found["max_files"] = int(count)
+        attributes = _attributes(record, options)
+    except (ValueError, re.error) as error:
+        raise InvalidError(f"failed to initialize logging driver: {error}") from None
+    return found | ({"attributes": attributes} if attributes else {})
+
+
+def _attributes(record: ContainerRecord, options: Mapping[str, str]) -> dict[str, str]:
+    """Return what is kept beside each line: chosen labels and variables, and the tag."""
+    variables = dict(entry.partition("=")[::2] for entry in record.config["Env"] if "=" in entry)
+    found: dict[str, str] = {}
+    for name, values in (("labels", dict(record.labels)), ("env", variables)):
+        wanted = set(options.get(name, "").split(","))
+        pattern = options.get(f"{name}-regex", "")
+        found |= {
+            key: value
+            for key, value in values.items()
+            if key in wanted or (pattern and re.search(pattern, key))
+        }
+    if "tag" in options:
+        found["tag"] = _tag(options["tag"], record)
+    return found
+
+
+def _tag(template: str, record: ContainerRecord) -> str:
+    """Fill in a tag such as `{{.Name}}/{{.ID}}`, or Docker's default for an empty one."""
+    image = record.image_id.partition(":")[2] or record.image_id
+    values = {
+        "ID": record.id[:12],
+        "FullID": record.id,
+        "Name": record.name,
+        "ImageName": record.image_name,
+        "ImageID": image[:12],
+        "ImageFullID": record.image_id,
+        "Command": " ".join([record.path, *record.args]),
+        "DaemonName": "docker",
+    }
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise ValueError(f'template: log-tag: field "{found[1]}" is not known')
+        return values[found[1]]
+
+    return re.sub(r"\{\{\s*\.(\w+)\s*\}\}", value, template or "{{.ID}}")

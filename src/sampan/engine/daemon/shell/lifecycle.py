@@ -7,11 +7,11 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sampan.base.errors import ConflictError, InvalidError, SampanError
 from sampan.base.moment import instant
+from sampan.engine.daemon.core.logdriver import log_destination
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.signals import signal_number
@@ -207,13 +207,12 @@ class Lifecycle:
             defaults=engine.options.containers,
             seccomp_profile=engine.seccomp_profile,
         )
-        options = record.host_config["LogConfig"].get("Config") or {}
         return ContainerLaunch(
             id=record.id,
             directory=container.run_directory,
             spec=specification(record, around),
             root_mounts=engine.images.snapshots.mounts(record.id, record.diff_ids),
-            log=log_options(record.host_config["LogConfig"]["Type"], options, container.log_path),
+            log=log_destination(record, str(container.log_path)),
             stdin=record.config["OpenStdin"],
             stdin_once=record.config["StdinOnce"],
             attachments=tuple(container.waiting_clients),
@@ -427,31 +426,3 @@ def cgroup_path(container: Container) -> str:
     if parent.endswith(".slice"):
         raise InvalidError("cgroup parents of systemd are not supported yet")
     return f"/{parent.strip('/')}/{container.id}"
-
-
-def log_options(kind: str, options: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Return the log's options as shims take them; InvalidError for a bad size or number."""
-    found: dict[str, Any] = {"driver": "json-file" if kind == "local" else kind, "path": str(path)}
-    if kind == "cri":
-        found["path"] = options["path"]
-    if kind == "local":
-        found |= {"max_bytes": 20 << 20, "max_files": 5}
-    size = options.get("max-size", "")
-    if size and size != "-1":
-        found["max_bytes"] = _bytes(size)
-    count = options.get("max-file", "")
-    if count:
-        if not count.isdigit() or int(count) < 1:
-            raise InvalidError(f"invalid value for max-file: {count}")
-        found["max_files"] = int(count)
-    return found
-
-
-def _bytes(text: str) -> int:
-    units = {"k": 10, "m": 20, "g": 30}
-    digits = text.lower().removesuffix("b")
-    shift = units.get(digits[-1:], 0)
-    number = digits[:-1] if shift else digits
-    if not number.isdigit():
-        raise InvalidError(f"invalid value for max-size: {text}")
-    return int(number) << shift
