@@ -110,7 +110,7 @@ def test_what_a_network_adds_to_the_rules() -> None:
 
 
 def test_a_batch_asks_for_one_acknowledgement() -> None:
-    commands = nftables.make_table(ruleset.host_table(nftables.IPV6))
+    commands = nftables.make_table(ruleset.host_table(nftables.IPV6), replace=True)
     packed = nftables.batch(commands)
     assert [one.flags & netlink.ACK for one in packed].count(netlink.ACK) == 1
     assert packed[-2].flags & netlink.ACK

@@ -33,7 +33,6 @@ from sampan.engine.network.core.nftables import (
     destination_nat,
     elements,
     equal,
-    immediate,
     local_destination,
     lookup,
     make_table,
@@ -49,6 +48,7 @@ __all__ = [
     "host_table",
     "network_elements",
     "port_changes",
+    "resolver_servers",
     "resolver_table",
     "whole",
 ]
@@ -197,12 +197,14 @@ def whole(
     families: Iterable[int],
     records: Iterable[NetworkRecord],
     ports: Sequence[tuple[int, Elements]],
+    *,
+    replace: bool,
 ) -> list[Message]:
-    """Return the commands that make the tables of families anew, with everything in them."""
+    """Return the commands that make the tables of families, with everything in them."""
     commands: list[Message] = []
     networks = list(records)
     for family in families:
-        commands += make_table(host_table(family))
+        commands += make_table(host_table(family), replace=replace)
         for record in networks:
             for change in network_elements(record, family):
                 commands += elements(TABLE, family, change)
@@ -212,24 +214,32 @@ def whole(
     return commands
 
 
-def resolver_table(udp_port: int, tcp_port: int, address: str) -> Table:
-    """Return the table inside a container that sends questions for `address`, port 53, to the
-    sockets of the engine.
+def resolver_table(address: str) -> Table:
+    """Return the table inside a container that sends questions for `address`, port 53, to what the
+    map `servers` says.
     """
+    to_server = [
+        payload("network", 16, 4),
+        equal(ip_address(address).packed),
+        payload("transport", 2, 2),
+        equal(struct.pack(">H", 53)),
+        meta("l4proto"),
+        lookup("servers", 1, 1),
+        destination_nat(IPV4, 1, 9),
+    ]
+    servers = Map("servers", ("inet_proto",), ("ipv4_addr", "inet_service"))
+    output = Chain("output", (to_server,), Hook("nat", "output", -100))
+    return Table(RESOLVER_TABLE, IPV4, (servers,), (output,))
+
+
+def resolver_servers(address: str, udp_port: int, tcp_port: int) -> Elements:
+    """Return where the resolver's sockets are, for that table's map."""
     packed = ip_address(address).packed
-    rules = []
-    for protocol, port in (("udp", udp_port), ("tcp", tcp_port)):
-        rules.append(
-            [
-                payload("network", 16, 4),
-                equal(packed),
-                meta("l4proto"),
-                equal(bytes([PROTOCOLS[protocol]])),
-                payload("transport", 2, 2),
-                equal(struct.pack(">H", 53)),
-                immediate(packed, 1),
-                immediate(struct.pack(">H", port), 2),
-                destination_nat(IPV4, 1, 2),
-            ]
-        )
-    return Table(RESOLVER_TABLE, IPV4, (), (Chain("output", rules, Hook("nat", "output", -100)),))
+    ports = (("udp", udp_port), ("tcp", tcp_port))
+    return Elements(
+        "servers",
+        [
+            (bytes([PROTOCOLS[protocol], 0, 0, 0]), packed + struct.pack(">H2x", port))
+            for protocol, port in ports
+        ],
+    )

@@ -28,6 +28,7 @@ from sampan.engine.network.core.nftables import (
     batch,
     delete_table,
     elements,
+    empty_map,
     make_table,
 )
 from sampan.engine.network.core.rtnetlink import (
@@ -55,6 +56,7 @@ __all__ = ["NAMES_ADDRESS", "Kernel", "ResolverSockets", "Wiring"]
 
 _LOG = logging.getLogger(__name__)
 NAMES_ADDRESS: Final = "127.0.0.11"
+_NAMES_PORT: Final = 53
 _ALIAS: Final = "sampan "
 _FLOWS_AT_ONCE: Final = 64
 Interface = IPv4Interface | IPv6Interface
@@ -129,13 +131,27 @@ class Kernel:
                 if family not in self._families:
                     self._filter.transact(batch(delete_table(ruleset.TABLE, family)))
             if self._families:
-                self._filter.transact(batch(ruleset.whole(self._families, records, ports)))
+                self._make_tables(records, ports)
                 return True
         except OSError as error:
             _LOG.warning("no packet rules, ports are published by copying: %s", error)
         self._filter.close()
         self._filter = None
         return False
+
+    def _make_tables(
+        self, records: Sequence[NetworkRecord], ports: Sequence[tuple[int, Elements]]
+    ) -> None:
+        assert self._filter is not None
+        for replace in (False, True):
+            commands = ruleset.whole(self._families, records, ports, replace=replace)
+            try:
+                self._filter.transact(batch(commands))
+            except NetlinkError as error:
+                if error.errno != errno.EEXIST or replace:
+                    raise
+            else:
+                return
 
     def change_rules(
         self, changes: Sequence[tuple[int, Elements]], *, remove: bool = False
@@ -225,10 +241,12 @@ class Kernel:
             made = [add_bridge(name, mac=mac.hex(":"), mtu=record.mtu)]
             try:
                 self.route.change([*made, set_link(name, alias=self._mark)])
-            except PermissionError:
-                raise
             except OSError as error:
-                raise UnavailableError(f"cannot make bridge {name}: {error.strerror}") from error
+                hint = " (without the right to, use --bridge=none)"
+                hint = hint if error.errno == errno.EPERM else ""
+                raise UnavailableError(
+                    f"cannot make bridge {name}: {error.strerror}{hint}"
+                ) from error
             found = self.link(name)
             assert found is not None
         elif found.kind != "bridge":
@@ -328,30 +346,14 @@ class Kernel:
 
         Without nf_tables in there they are on port 53 themselves.
         """
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        found = ResolverSockets(udp, tcp)
-        rules = NetlinkSocket(NETFILTER)
+        found = _listen_for_names(0)
+        ports = found.udp.getsockname()[1], found.tcp.getsockname()[1]
         try:
-            udp.bind((NAMES_ADDRESS, 0))
-            tcp.bind((NAMES_ADDRESS, 0))
-            ports = udp.getsockname()[1], tcp.getsockname()[1]
-            table = ruleset.resolver_table(*ports, NAMES_ADDRESS)
-            try:
-                rules.transact(batch(make_table(table)))
-            except OSError:
-                found.close()
-                udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-                tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-                found = ResolverSockets(udp, tcp)
-                udp.bind((NAMES_ADDRESS, 53))
-                tcp.bind((NAMES_ADDRESS, 53))
-            tcp.listen(16)
-        except BaseException:
+            _lead_to_resolver(*ports)
+        except OSError as error:
+            _LOG.debug("no packet rules in a container's network: %s", error)
             found.close()
-            raise
-        finally:
-            rules.close()
+            found = _listen_for_names(_NAMES_PORT)
         return found
 
     def reopen_resolver(self, path: Path) -> ResolverSockets:
@@ -402,6 +404,37 @@ class Kernel:
             self.route.change(changes, tolerate=(errno.ENODEV,))
         except (OSError, SampanError) as error:
             _LOG.warning("a device could not be removed: %s", error)
+
+
+def _listen_for_names(port: int) -> ResolverSockets:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    found = ResolverSockets(udp, tcp)
+    try:
+        udp.bind((NAMES_ADDRESS, port))
+        tcp.bind((NAMES_ADDRESS, port))
+        tcp.listen(16)
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def _lead_to_resolver(udp_port: int, tcp_port: int) -> None:
+    """Send questions for port 53 of the present namespace to the sockets at these ports."""
+    servers = ruleset.resolver_servers(NAMES_ADDRESS, udp_port, tcp_port)
+    name = ruleset.RESOLVER_TABLE
+    added = elements(name, IPV4, servers)
+    rules = NetlinkSocket(NETFILTER)
+    try:
+        table = make_table(ruleset.resolver_table(NAMES_ADDRESS), replace=False)
+        rules.transact(batch([*table, *added]))
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        rules.transact(batch([*empty_map(name, IPV4, servers.map), *added]))
+    finally:
+        rules.close()
 
 
 def configure(inside: NetlinkSocket, endpoint: Endpoint) -> None:

@@ -109,11 +109,7 @@ class Networks:
         sandboxes = self._sandboxes.load()
         bridges = {one.record.bridge for one in self._bridges()}
         devices = {endpoint.device for one in sandboxes for endpoint in one.endpoints}
-        try:
-            await self._thread.call(self._restore, bridges, devices)
-        except PermissionError as error:
-            _LOG.warning("bridge networks need the right to administer the network: %s", error)
-            return
+        await self._thread.call(self._restore, bridges, devices)
         self._sandboxes.remove_strays()
         await self._sandboxes.resume()
 
