@@ -180,9 +180,10 @@ class EngineServer:
         self.docker("load", stdin=busybox_archive())
 
     def clear(self) -> None:
-        """Remove all containers; some may be going by themselves already."""
+        """Remove all containers and volumes; some may be going by themselves already."""
         for attempts_left in range(20, -1, -1):
             ids = self.out("ps", "-aq").split()
             if not ids:
-                return
+                break
             self.docker("rm", "-f", "-v", *ids, check=attempts_left == 0)
+        self.docker("volume", "prune", "-af")
