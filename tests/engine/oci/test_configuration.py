@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,9 @@ def test_the_process(oci: Runtime, bundles: Bundles) -> None:
     }
     lines = inside(oci, bundles, script, process=process).splitlines()
     assert lines[:3] == ["99", "0", "0027"]
-    assert (
-        lines[3] == "uid=1000(bob) gid=50(staff) groups=7,8,50(staff)" or "groups=7,8" in lines[3]
-    )
-    assert lines[4:7] == ["321", "/ y", "/tmp"] or lines[4:7] == ["321", "/home/bob y", "/tmp"]
+    assert "uid=1000(bob) gid=50(staff)" in lines[3]
+    assert {"7", "8"} <= set(re.findall(r"\d+", lines[3].partition("groups=")[2]))
+    assert lines[4:7] == ["321", "/home/bob y", "/tmp"]
     assert [line.split() for line in lines[7:]] == [
         ["CapEff:", "0000000000000400"],
         ["CapAmb:", "0000000000000400"],
@@ -68,8 +68,7 @@ def test_affinity_of_further_processes(oci: Runtime, bundles: Bundles) -> None:
     process = {"execCPUAffinity": {"initial": "0", "final": "0"}}
     oci.ok("run", "-d", "--bundle", bundles.make("sleep", "600", process=process), "conf")
     shown = oci.ok("exec", "conf", "grep", "Cpus_allowed_list", "/proc/self/status")
-    allowed = oci.ok("exec", "conf", "grep", "Cpus_allowed_list", "/proc/1/status")
-    assert shown.split()[1] in ("0", allowed.split()[1])
+    assert shown.split()[1] == "0"
 
 
 def test_names_and_parameters(oci: Runtime, bundles: Bundles) -> None:

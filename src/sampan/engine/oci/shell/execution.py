@@ -27,7 +27,6 @@ from sampan.engine.runtime.shell.cgroups import Cgroups
 __all__ = ["ExecOptions", "execute"]
 
 _PR_SET_DUMPABLE: Final = 4
-_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 @record

@@ -12,6 +12,7 @@ from typing import Final
 from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.oci.core.bundle import check_id, decode
 from sampan.engine.oci.core.record import Record
+from sampan.engine.runtime.shell.idmap import in_user_namespace
 
 __all__ = ["Place", "Store", "default_root"]
 
@@ -23,17 +24,9 @@ def default_root() -> str:
     """Return where state is kept: below /run for root, else below the user's runtime directory."""
     uid = os.geteuid()
     own = os.environ.get("XDG_RUNTIME_DIR")
-    if uid == 0 and (not own or _initial_user_namespace()):
+    if uid == 0 and not (own and in_user_namespace()):
         return "/run/sampan/runc"
     return f"{own or f'/tmp/sampan-{uid}'}/sampan/runc"
-
-
-def _initial_user_namespace() -> bool:
-    try:
-        with open("/proc/self/uid_map") as lines:
-            return lines.read().split() == ["0", "0", "4294967295"]
-    except OSError:
-        return True
 
 
 class Place:

@@ -21,6 +21,7 @@ __all__ = [
     "apply_limits",
     "drop_capabilities",
     "held_capabilities",
+    "home_of",
     "lookup_user",
 ]
 
@@ -53,6 +54,11 @@ def lookup_user(root_fd: int, user: User) -> Identity:
     found = resolve(name, user.extra_groups, passwd, group, user.memberships)
     groups = (*found.groups, *user.additional_gids)
     return Identity(found.uid, found.gid, tuple(dict.fromkeys(groups)), found.home)
+
+
+def home_of(root_fd: int, uid: int) -> str:
+    """Return the home that the root's own file has for a user, / when it has none."""
+    return resolve(str(uid), (), _text(root_fd, "/etc/passwd"), "").home
 
 
 def _text(root_fd: int, path: str) -> str:

@@ -410,6 +410,8 @@ class _Child:
         self._step = "process"
         who = identity.lookup_user(root_fd, process.user)
         self._home = who.home
+        if not who.home and not any(one.startswith("HOME=") for one in process.env):
+            self._home = identity.home_of(root_fd, who.uid)
         self._own_stdio(who.uid)
         identity.apply_identity(who, self._masks, process.user.umask)
         self._step = "chdir"
