@@ -99,12 +99,12 @@ def _local_target(what: _Source, target: str) -> tuple[str, bool]:
         return os.path.join(target, os.path.basename(what.name) or "root"), False
     if os.path.lexists(target) and what.directory:
         raise Failure("cannot copy directory")
-    if target.endswith("/") and not what.directory:
-        raise Failure("no such directory")
     bare = target.rstrip("/") or "/"
     parent = os.path.dirname(os.path.abspath(bare))
     if not os.path.isdir(parent):
         raise Failure(f'invalid output path: directory "{parent}" does not exist')
+    if target.endswith("/") and not what.directory:
+        raise Failure("no such directory")
     return bare, False
 
 

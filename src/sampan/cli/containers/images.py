@@ -11,7 +11,7 @@ from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.image_rows import image_rows
 from sampan.cli.containers.core.kinds import BOOL, STRING
 from sampan.cli.containers.core.kinds import LIST as TEXTS
-from sampan.cli.containers.core.rows import history_row
+from sampan.cli.containers.core.rows import LISTS, history_row
 from sampan.cli.containers.listing import FILTERS, FORMAT, NO_TRUNC, QUIET, output
 from sampan.cli.containers.session import Session
 from sampan.engine.client.client import ApiError
@@ -41,7 +41,9 @@ def _history(session: Session, parsed: Parsed) -> int:
     layers = session.images.history(parsed.arguments[0])
     now_s = time.time()
     rows = [history_row(layer, now_s, shorten, human) for layer in layers]
-    output(parsed, "history", rows, "ID")
+    # Without --human the moment stands where its age would.
+    columns = "" if human else LISTS["history"][0].replace(".CreatedSince", ".CreatedAt")
+    output(parsed, "history", rows, "ID", columns)
     return 0
 
 

@@ -77,7 +77,10 @@ def _rename(session: Session, parsed: Parsed) -> int:
     old, new = (name.strip() for name in parsed.arguments)
     if not old or not new:
         raise Failure("Error: Neither old nor new names may be empty")
-    session.containers.rename(old, new)
+    try:
+        session.containers.rename(old, new)
+    except ApiError as error:
+        raise Failure(f"{error}\nError: failed to rename container named {old}") from None
     return 0
 
 

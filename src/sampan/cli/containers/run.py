@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from sampan.base.errors import InvalidError
+from sampan.base.errors import InvalidError, SampanError
 from sampan.cli.containers.command import Command, Failure
 from sampan.cli.containers.core.create import Surroundings, creation
 from sampan.cli.containers.core.detach import DEFAULT_KEYS, detach_keys
@@ -26,7 +26,11 @@ _USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 
 
 def _create(session: Session, parsed: Parsed) -> int:
-    body = creation(parsed, _around(session))
+    try:
+        body = _body(session, parsed)
+    except SampanError as error:
+        more = "Run 'sampan create --help' for more information"
+        raise Failure(f"sampan: {error}\n\n{more}", 125) from None
     print(_made(session, parsed, body))
     return 0
 
@@ -36,7 +40,7 @@ def _run(session: Session, parsed: Parsed) -> int:
     if detached and parsed.each("attach"):
         raise Failure("conflicting options: cannot specify both --attach and --detach")
     keys = detach_keys(parsed.text("detach-keys")) if parsed.text("detach-keys") else DEFAULT_KEYS
-    body = creation(parsed, _around(session), detached)
+    body = _body(session, parsed, detached)
     if body["Tty"] and body["AttachStdin"] and not is_terminal(0):
         raise Failure("the input device is not a TTY")
     rows, columns = size()
@@ -48,6 +52,15 @@ def _run(session: Session, parsed: Parsed) -> int:
         print(container)
         return 0
     return _attached(session, parsed, body, container, keys)
+
+
+def _body(session: Session, parsed: Parsed, detached: bool = False) -> dict[str, Any]:
+    policy = parsed.text("pull")
+    if policy not in ("always", "missing", "never"):
+        raise InvalidError(
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"'
+        )
+    return creation(parsed, _around(session), detached)
 
 
 def _attached(
@@ -127,10 +140,6 @@ def read_file(name: str) -> str:
 def _made(session: Session, parsed: Parsed, body: dict[str, Any]) -> str:
     """Create the container, after a pull if need be; returns its id."""
     policy = parsed.text("pull")
-    if policy not in ("always", "missing", "never"):
-        raise InvalidError(
-            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"'
-        )
     with _id_file(parsed.text("cidfile")) as written:
         if policy == "always":
             _pull(session, parsed, body["Image"])
@@ -182,5 +191,5 @@ def _id_file(name: str) -> Iterator[list[str]]:
             os.unlink(name)
 
 
-CREATE = Command(_USAGE, _create, CREATE_FLAGS, least=1, interspersed=False, runs_container=True)
+CREATE = Command(_USAGE, _create, CREATE_FLAGS, least=1, interspersed=False)
 RUN = Command(_USAGE, _run, RUN_FLAGS, least=1, interspersed=False, runs_container=True)

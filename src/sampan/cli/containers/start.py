@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
-from sampan.cli.containers.command import Command, Failure, each
+from sampan.cli.containers.command import Command, Failure
 from sampan.cli.containers.core.detach import DEFAULT_KEYS, detach_keys
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.kinds import BOOL, STRING
@@ -12,6 +13,7 @@ from sampan.cli.containers.run import exit_code
 from sampan.cli.containers.session import Session
 from sampan.cli.containers.streams import Detached, join, proxied
 from sampan.cli.containers.terminal import is_terminal, raw, resizing
+from sampan.engine.client.client import ApiError
 
 __all__ = ["START"]
 
@@ -20,10 +22,25 @@ def _start(session: Session, parsed: Parsed) -> int:
     names = parsed.arguments
     if not parsed.on("attach") and not parsed.on("interactive"):
         keys = parsed.text("detach-keys")
-        return each(names, lambda name: session.containers.start(name, keys))
+        return _all(session, names, keys)
     if len(names) > 1:
         raise Failure("you cannot start and attach multiple containers at once")
     return _attached(session, parsed, names[0])
+
+
+def _all(session: Session, names: list[str], keys: str) -> int:
+    failed = []
+    for name in names:
+        try:
+            session.containers.start(name, keys)
+        except ApiError as error:
+            print(error, file=sys.stderr)
+            failed.append(name)
+            continue
+        print(name, flush=True)
+    if failed:
+        raise Failure(f"Error: failed to start containers: {', '.join(failed)}")
+    return 0
 
 
 def _attached(session: Session, parsed: Parsed, name: str) -> int:

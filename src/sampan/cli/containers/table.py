@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ALIASES", "COMMANDS", "GROUPS", "Entry", "find", "is_container_command"]
+__all__ = ["ALIASES", "COMMANDS", "COMMON", "GROUPS", "Entry", "find", "is_container_command"]
 
 
 class Entry(NamedTuple):
@@ -99,6 +99,12 @@ GROUPS = {
     "volume": "Manage volumes",
     "system": "Manage the container engine",
 }
+COMMON = (
+    "run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version",
+    "info",
+)  # fmt: skip
+"""What help names first."""
+
 ALIASES = {
     "container list": "container ls",
     "container ps": "container ls",

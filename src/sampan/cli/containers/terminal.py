@@ -37,7 +37,8 @@ def raw(stream: int = 0) -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(stream)
-    tty.setraw(stream)
+    # At once: what was typed ahead is kept.
+    tty.setraw(stream, termios.TCSANOW)
     try:
         yield
     finally:

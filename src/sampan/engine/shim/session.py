@@ -70,7 +70,8 @@ class Session:
         self._streams = ProcessStreams(
             reactor,
             terminal=process.terminal,
-            keep_stdin=not stdin_once,
+            # Who leaves a terminal has not ended its input: it is for the next one to type on.
+            keep_stdin=not stdin_once or process.terminal,
             sink=sink,
             ended=self._maybe_finished,
         )

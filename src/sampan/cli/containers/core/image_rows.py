@@ -59,9 +59,9 @@ def _row(
         "Digest": digest,
         "ID": short_id(image["Id"]) if shorten else image["Id"],
         "Repository": repository,
-        "SharedSize": "N/A" if shared == -1 else decimal_size(shared),
+        "SharedSize": "N/A" if shared == -1 else decimal_size(shared, 4),
         "Size": size,
         "Tag": tag,
-        "UniqueSize": "N/A" if shared == -1 else decimal_size(image["Size"] - shared),
-        "VirtualSize": size,
+        "UniqueSize": "N/A" if shared == -1 else decimal_size(image["Size"] - shared, 4),
+        "VirtualSize": decimal_size(image["Size"], 4),
     }

@@ -100,10 +100,19 @@ def local_time(seconds: float) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S %z %Z")
 
 
+def _spelled(moment: str) -> str:
+    """Return an RFC 3339 moment of UTC as Go spells it: `2026-01-31 12:00:00.5 +0000 UTC`."""
+    if not moment.endswith("Z"):
+        return moment
+    text = moment[:-1].replace("T", " ")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text} +0000 UTC"
+
+
 def network_row(network: Mapping[str, Any], shorten: bool) -> Row:
     """Return a network for `network ls`."""
     return {
-        "CreatedAt": str(network.get("Created", "")).replace("T", " ").replace("Z", " +0000 UTC"),
+        "CreatedAt": _spelled(str(network.get("Created", ""))),
         "Driver": network["Driver"],
         "ID": short_id(network["Id"]) if shorten else network["Id"],
         "IPv4": str(bool(network.get("EnableIPv4", True))).lower(),
@@ -136,14 +145,13 @@ def history_row(layer: Mapping[str, Any], now_s: float, shorten: bool, human: bo
     made = str(layer.get("CreatedBy", "")).replace("\t", " ")
     created = layer.get("Created") or 0
     since = f"{age(now_s - created)} ago" if created else "N/A"
+    moment = datetime.fromtimestamp(created).astimezone().isoformat().replace("+00:00", "Z")
     identity = layer.get("Id", "")
     return {
         "Comment": layer.get("Comment", ""),
-        "CreatedAt": datetime.fromtimestamp(created).astimezone().isoformat(),
+        "CreatedAt": moment,
         "CreatedBy": ellipsis(made, 45) if shorten else made,
-        "CreatedSince": since
-        if human
-        else datetime.fromtimestamp(created).astimezone().isoformat(),
+        "CreatedSince": since if human else moment,
         "ID": short_id(identity) if shorten and identity != "<missing>" else identity,
         "Size": decimal_size(layer.get("Size", 0)) if human else str(layer.get("Size", 0)),
     }

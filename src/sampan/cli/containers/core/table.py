@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,8 +39,8 @@ def listing(form: str, default: str, titles: Mapping[str, str], rows: Sequence[R
     """
     if form in ("", "table"):
         form = f"table {default}"
-    if form == "json":
-        form = "{{json .}}"
+    if form in ("json", "{{json .}}"):
+        return "".join(f"{_json_line(row)}\n" for row in rows)
     tabular = form.startswith("table")
     if tabular:
         form = form.removeprefix("table").strip(" ")
@@ -56,6 +57,15 @@ def listing(form: str, default: str, titles: Mapping[str, str], rows: Sequence[R
         return "".join(f"{text}\n" for text in texts)
     heading = template.fill(_Titles(titles))
     return aligned([line.split("\t") for line in (heading, *texts)])
+
+
+def _json_line(row: Row) -> str:
+    """Return the row as Go writes objects, with what HTML would take for its own escaped."""
+    known = {field: value for field, value in row.items() if not callable(value)}
+    text = json.dumps(known, separators=(",", ":"), ensure_ascii=False)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
 
 
 class _Titles(dict[str, Any]):
