@@ -240,6 +240,8 @@ class Lifecycle:
 
     async def _until_end(self, container: Container, shim: ShimHandle) -> None:
         ended = await shim.exited
+        if not ended.finished_at:  # the shim was killed: nobody else ends its container
+            await asyncio.to_thread(Cgroups(cgroup_path(container)).end)
         await shim.dismiss()
         async with container.lock:
             await self.ended(container, ended)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import shutil
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from sampan.engine.daemon.shell.lifecycle import Lifecycle, cgroup_path
 from sampan.engine.daemon.shell.registry import Registry
 from sampan.engine.process.shim import ExitRecord, reattach
 from sampan.engine.runtime.shell.cgroups import Cgroups
+from sampan.engine.shim.shim import LAUNCH_FILE
 from sampan.images.shell.store import ImageStore
 
 __all__ = ["Restoring"]
@@ -90,7 +90,7 @@ class Restoring:
             ended = found is not None and found.finished_at != state.finished_at
             if state.running or ended:
                 if found is None:
-                    await asyncio.to_thread(self._end_leftovers, container)
+                    await asyncio.to_thread(Cgroups(cgroup_path(container)).end)
                 async with container.lock:
                     await self._engine.lifecycle.ended(
                         container, found or ExitRecord(137, False, "")
@@ -110,16 +110,6 @@ class Restoring:
             except SampanError as error:
                 _LOG.warning("container %s could not be restarted: %s", container.id[:12], error)
 
-    def _end_leftovers(self, container: Container) -> None:
-        """End processes whose shim has died, and take their cgroups away; blocks."""
-        cgroups = Cgroups(cgroup_path(container))
-        for _ in range(100):
-            cgroups.kill()
-            if not cgroups.pids():
-                break
-            time.sleep(0.01)  # noqa: TID251  (a thread that waits for killed processes to go)
-        cgroups.remove()
-
     async def _remove_strays(self, known: set[str]) -> None:
         """End shims of containers that are no more: the engine died while it removed them."""
         place = self._engine.options.exec_root / "containers"
@@ -131,4 +121,15 @@ class Restoring:
                 await found.kill(9)
                 await found.exited
                 await found.dismiss()
+            else:
+                await asyncio.to_thread(_end_group_of, path)
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _end_group_of(place: Path) -> None:
+    """End what a shim has left that died before its container; blocks."""
+    try:
+        request = json.loads((place / LAUNCH_FILE).read_bytes())
+        Cgroups(request["spec"]["linux"]["cgroupsPath"]).end()
+    except (OSError, ValueError, KeyError) as error:
+        _LOG.warning("container %s: %s", place.name[:12], error)

@@ -281,6 +281,24 @@ class Cgroups:
             except ProcessLookupError:
                 continue
 
+    def end(self) -> None:
+        """End all processes, frozen ones too, and remove the groups; blocks, for a second at most.
+
+        For containers whose shim has died. No harm when nothing is there.
+        """
+        if not self.exists():
+            return
+        try:
+            self._frozen(False)
+        except (OSError, SampanError):
+            pass  # nothing can be frozen here
+        for _ in range(100):
+            self.kill()
+            if not self.pids():
+                break
+            select.poll().poll(10)
+        self.remove()
+
     def oom_kills(self) -> int:
         """Return how many processes the kernel has killed for want of memory."""
         if "memory" in self._places:
