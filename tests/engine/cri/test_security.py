@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -330,4 +331,64 @@ def test_huge_pages(cri: CriClient) -> None:
         "linux": {"resources": resources},
     }
     request = {"pod_sandbox_id": pod, "config": config}
+    assert cri.fails("CreateContainer", request)[0] == "INVALID_ARGUMENT"
+
+
+USERNS = {
+    "mode": "POD",
+    "uids": [{"host_id": 1000000, "container_id": 0, "length": 65536}],
+    "gids": [{"host_id": 1000000, "container_id": 0, "length": 65536}],
+}
+
+
+def test_a_pod_with_a_user_namespace(cri: CriClient, tmp_path: Path) -> None:
+    own = {"namespace_options": {"userns_options": USERNS}}
+    pod = cri.run_pod(linux={"security_context": own})
+    show = "cat /proc/self/uid_map; readlink /proc/self/ns/user; id; ls -ln /etc/hosts /bin/busybox"
+    first = cri.run(pod, "sh", "-c", f"{show}; echo x > /dev/shm/x; touch /mine", **context(**own))
+    assert first.split()[:3] == ["0", "1000000", "65536"]
+    assert "uid=0(root) gid=0(root)" in first
+    assert first.count(" 0        0 ") == 2
+    second = cri.run(
+        pod, "sh", "-c", "readlink /proc/self/ns/user; cat /dev/shm/x", **context(**own)
+    )
+    assert second.split() == [first.split()[3], "x"]
+    assert second.split()[0] != str(Path("/proc/self/ns/user").readlink())
+    mapped = {"uidMappings": USERNS["uids"], "gidMappings": USERNS["gids"]}
+    mounts = [{"container_path": "/data", "host_path": str(tmp_path), **mapped}]
+    inside = context(**own, run_as_user={"value": 1000})
+    script = "touch /data/file 2>/dev/null || echo denied; exec sleep 100"
+    tmp_path.chmod(0o777)
+    container = cri.start(pod, "sh", "-c", script, mounts=mounts, **inside)
+    user = cri.status(container).user.linux
+    assert (user.uid, user.gid) == (1000, 1001)
+    pid = json.loads(cri.engine.out("inspect", container))[0]["State"]["Pid"]
+    assert os.stat(f"/proc/{pid}").st_uid in (0, 1001000)
+    done = cri.call("ExecSync", container_id=container, cmd=["id", "-u"])
+    assert done.stdout == b"1000\n"
+    while not (tmp_path / "file").exists():
+        pass
+    assert (tmp_path / "file").stat().st_uid == 1000
+    cri.engine.kill()
+    cri.close()
+    cri.engine.start()
+    assert cri.call("ExecSync", container_id=container, cmd=["id", "-u"]).stdout == b"1000\n"
+
+
+def test_user_namespaces_that_cannot_be(cri: CriClient) -> None:
+    for wrong in (
+        {"mode": "POD"},
+        {"mode": "CONTAINER", "uids": USERNS["uids"], "gids": USERNS["gids"]},
+        {**USERNS, "uids": [{"host_id": 5, "container_id": 1, "length": 5}]},
+    ):
+        own = {"namespace_options": {"userns_options": wrong}}
+        config = cri.pod_config(linux={"security_context": own})
+        assert cri.fails("RunPodSandbox", {"config": config})[0] == "INVALID_ARGUMENT"
+    shared = {"namespace_options": {"network": "NODE", "userns_options": USERNS}}
+    config = cri.pod_config(linux={"security_context": shared})
+    assert cri.fails("RunPodSandbox", {"config": config})[0] == "INVALID_ARGUMENT"
+    pod = cri.run_pod()
+    own = context(namespace_options={"userns_options": USERNS})
+    container = {"metadata": {"name": "x"}, "image": {"image": "busybox"}, **own}
+    request = {"pod_sandbox_id": pod, "config": container}
     assert cri.fails("CreateContainer", request)[0] == "INVALID_ARGUMENT"

@@ -68,6 +68,7 @@ class RuntimeService:
         for name in HANDLERS:
             handler = response.runtime_handlers.add(name=name)
             handler.features.recursive_read_only_mounts = True
+            handler.features.user_namespaces = True
         response.features.supplemental_groups_policy = True
         if request.verbose:
             shown = {

@@ -15,7 +15,7 @@ from sampan.engine.cri.core.security import (
     Profile,
     capability_sets,
     check_labels,
-    check_user_namespace,
+    id_ranges,
     seccomp_profile,
     user_section,
 )
@@ -27,7 +27,7 @@ from sampan.engine.cri.pb.container_pb2 import (
     Signal,
 )
 from sampan.engine.cri.pb.sandbox_pb2 import PodSandboxConfig, PodSandboxMetadata
-from sampan.engine.cri.pb.security_pb2 import NamespaceMode
+from sampan.engine.cri.pb.security_pb2 import NamespaceMode, UserNamespace
 from sampan.engine.daemon.core.config import fill_config, host_config_defaults, merge_image
 from sampan.engine.daemon.core.record import ContainerRecord
 
@@ -98,19 +98,25 @@ def check_container(config: ContainerConfig, pod: PodSandboxConfig, machine: Mac
         context.apparmor if context.HasField("apparmor") else None,
         context.apparmor_profile,
     )
-    options = context.namespace_options
-    check_user_namespace(options.userns_options if options.HasField("userns_options") else None)
+    options, theirs = context.namespace_options, pod.linux.security_context.namespace_options
+    if options.HasField("userns_options") and id_ranges(options) != id_ranges(theirs):
+        raise InvalidError("userns_options: a container has the user namespace of its pod")
+    if id_ranges(theirs) and context.privileged:
+        raise InvalidError("a pod with a user namespace has no privileged containers")
     if options.pid == NamespaceMode.TARGET and not options.target_id:
         raise InvalidError("namespace mode TARGET needs a target_id")
     for mount in config.mounts:
-        _check_mount(mount)
+        _check_mount(mount, theirs.userns_options)
 
 
-def _check_mount(mount: Mount) -> None:
+def _check_mount(mount: Mount, pods: UserNamespace) -> None:
     if mount.image.image or mount.image_sub_path:
         raise UnsupportedError("image volumes are not supported yet")
-    if mount.uidMappings or mount.gidMappings:
-        raise UnsupportedError("id-mapped mounts are not supported yet")
+    for given, own in ((mount.uidMappings, pods.uids), (mount.gidMappings, pods.gids)):
+        if given and list(given) != list(own):
+            raise UnsupportedError(
+                "mounts with other mappings than the pod's are not supported yet"
+            )
     if not mount.container_path or not mount.host_path:
         raise InvalidError("a mount needs container_path and host_path")
     if not mount.host_path.startswith("/"):
@@ -126,8 +132,13 @@ def _check_mount(mount: Mount) -> None:
             )
 
 
-def mount_records(config: ContainerConfig, files: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the binds: the pod's own files (destination to source), then those asked for."""
+def mount_records(
+    config: ContainerConfig, files: Mapping[str, str], *, mapped: bool
+) -> list[dict[str, Any]]:
+    """Return the binds: the pod's own files (destination to source), then those asked for.
+
+    `mapped` is a pod with a user namespace: its files have owners of that.
+    """
     asked = [
         {
             "Type": "bind",
@@ -149,6 +160,7 @@ def mount_records(config: ContainerConfig, files: Mapping[str, str]) -> list[dic
             "Mode": "",
             "RW": True,
             "Propagation": "rprivate",
+            "Options": ["bind", "rprivate", *(["idmap"] if mapped else [])],
         }
         for destination, source in files.items()
         if destination not in taken
@@ -158,6 +170,7 @@ def mount_records(config: ContainerConfig, files: Mapping[str, str]) -> list[dic
 
 def _mount_options(mount: Mount) -> list[str]:
     words = ["rbind", _PROPAGATIONS[mount.propagation]]
+    words += ["idmap"] if mount.uidMappings or mount.gidMappings else []
     if mount.recursive_read_only:
         return [*words, "rro", "ro"]
     return [*words, "ro" if mount.readonly else "rw"]
@@ -235,7 +248,7 @@ def _host_configuration(
         "IpcMode": "host" if node in (options.ipc, theirs.ipc) else shared,
         "PidMode": pid,
         "CgroupnsMode": "private" if private else "host",
-        "UsernsMode": "host",
+        "UsernsMode": shared if id_ranges(theirs) else "host",
         "CgroupParent": cgroup_parent(pod),
         "Privileged": context.privileged,
         "ReadonlyRootfs": context.readonly_rootfs,
@@ -304,6 +317,7 @@ def container_record(
             "sandbox": sandbox_id,
             "config": encoded(config),
             "image_ref": origin.ref,
+            "id_maps": id_ranges(pod.linux.security_context.namespace_options),
             "spec": {"process": process, "linux": linux},
         },
     )

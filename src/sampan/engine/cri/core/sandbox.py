@@ -14,7 +14,7 @@ from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.engine.cri.core.security import (
     Machine,
     check_labels,
-    check_user_namespace,
+    id_ranges,
     user_section,
 )
 from sampan.engine.cri.pb.sandbox_pb2 import (
@@ -109,7 +109,7 @@ def _check(config: PodSandboxConfig, handler: str, machine: Machine) -> None:
         "",
     )
     options = context.namespace_options
-    check_user_namespace(options.userns_options if options.HasField("userns_options") else None)
+    id_ranges(options)
     if NamespaceMode.TARGET in (options.network, options.pid, options.ipc):
         raise InvalidError("namespace mode TARGET is for containers, not for sandboxes")
     if NamespaceMode.CONTAINER in (options.network, options.ipc):
@@ -166,7 +166,7 @@ def sandbox_record(
     _check(config, handler, machine)
     context = config.linux.security_context
     options = context.namespace_options
-    shared_network = on_host_network(config)
+    shared_network, mapped = on_host_network(config), id_ranges(options)
     host = host_config_defaults()
     host |= {
         "NetworkMode": "host" if shared_network else network,
@@ -175,7 +175,7 @@ def sandbox_record(
         "PidMode": "host" if options.pid == NamespaceMode.NODE else "",
         "IpcMode": "host" if options.ipc == NamespaceMode.NODE else "shareable",
         "CgroupnsMode": "host",
-        "UsernsMode": "host",
+        "UsernsMode": "" if mapped else "host",
         "CgroupParent": cgroup_parent(config),
         "Sysctls": dict(config.linux.sysctls),
         "LogConfig": {"Type": "none", "Config": {}},
@@ -201,6 +201,7 @@ def sandbox_record(
             "kind": "sandbox",
             "config": encoded(config),
             "handler": handler,
+            "id_maps": mapped,
             "spec": _changes(config, machine),
         },
     )

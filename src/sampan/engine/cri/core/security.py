@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.engine.cri.pb.security_pb2 import (
+    IDMapping,
     NamespaceMode,
+    NamespaceOption,
     SecurityProfile,
     SELinuxOption,
     SupplementalGroupsPolicy,
-    UserNamespace,
 )
 from sampan.engine.runtime.core.capability import ALL, normalise, tweak
 
@@ -22,7 +23,8 @@ __all__ = [
     "Profile",
     "capability_sets",
     "check_labels",
-    "check_user_namespace",
+    "id_ranges",
+    "inside_id",
     "seccomp_profile",
     "user_section",
 ]
@@ -49,6 +51,8 @@ class Profile:
 
 UNCONFINED: Final = Profile("unconfined")
 _DEFAULT: Final = Profile("default")
+_MOST_IDS: Final = (1 << 32) - 1
+_OVERFLOW_ID: Final = 65534
 _ROOT: Final = ("", "0", "root")
 
 
@@ -98,10 +102,45 @@ def check_labels(
         raise InvalidError("apparmor: this machine's kernel has no AppArmor")
 
 
-def check_user_namespace(given: UserNamespace | None) -> None:
-    """Refuse a user namespace of the pod's own."""
-    if given is not None and given.mode != NamespaceMode.NODE and (given.uids or given.gids):
-        raise UnsupportedError("user namespaces of pods are not supported yet")
+def id_ranges(options: NamespaceOption) -> dict[str, list[list[int]]] | None:
+    """Return the maps of a pod's user namespace, `uids` and `gids` as [first on the host, count].
+
+    None for the node's own. Raises InvalidError for maps with gaps or without root, and for a pod
+    that shares another namespace with the node.
+    """
+    given = options.userns_options
+    if not options.HasField("userns_options") or given.mode == NamespaceMode.NODE:
+        return None
+    if given.mode != NamespaceMode.POD:
+        raise InvalidError("userns_options: the mode is POD or NODE")
+    if NamespaceMode.NODE in (options.network, options.pid, options.ipc):
+        raise InvalidError("a pod with a user namespace cannot share the node's other namespaces")
+    return {"uids": _ranges(given.uids, "uids"), "gids": _ranges(given.gids, "gids")}
+
+
+def _ranges(mappings: Sequence[IDMapping], name: str) -> list[list[int]]:
+    found: list[list[int]] = []
+    following = 0
+    for one in sorted(mappings, key=lambda mapping: mapping.container_id):
+        if one.container_id != following or not one.length:
+            raise InvalidError(f"userns_options.{name}: ids from 0 on without gaps are needed")
+        if one.host_id + one.length > _MOST_IDS:
+            raise InvalidError(f"userns_options.{name}: there are no such ids on the node")
+        following += one.length
+        found.append([one.host_id, one.length])
+    if not found:
+        raise InvalidError(f"userns_options.{name}: mappings are needed")
+    return found
+
+
+def inside_id(ranges: Sequence[Sequence[int]], host_id: int) -> int:
+    """Return the container's id of an id of the node's; the overflow id for one not mapped."""
+    first = 0
+    for start, count in ranges:
+        if start <= host_id < start + count:
+            return first + host_id - start
+        first += count
+    return _OVERFLOW_ID
 
 
 def capability_sets(

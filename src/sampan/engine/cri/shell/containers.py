@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from sampan.engine.cri.core.container import (
 )
 from sampan.engine.cri.core.resources import merged_resources, oci_resources
 from sampan.engine.cri.core.sandbox import encoded
-from sampan.engine.cri.core.security import Machine
+from sampan.engine.cri.core.security import Machine, inside_id
 from sampan.engine.cri.core.status import container_item, container_state, container_status
 from sampan.engine.cri.pb.container_calls_pb2 import ContainerStatusResponse
 from sampan.engine.cri.pb.container_pb2 import (
@@ -82,7 +83,8 @@ class PodContainers:
 
         def settle() -> None:
             self._ready_sandbox(sandbox.id)
-            binds = mount_records(config, pod_files(sandbox))
+            mapped = record.cri["id_maps"] is not None
+            binds = mount_records(config, pod_files(sandbox), mapped=mapped)
             taken = {one["Destination"] for one in binds}
             volumes = [one for one in record.config["Volumes"] or {} if one not in taken]
             own = collect_mounts({"Volumes": volumes}, record.host_config, [], self._engine.volumes)
@@ -153,7 +155,9 @@ class PodContainers:
             record.state.started_at = record.state.finished_at
             container.save()
             raise
-        record.cri["user"] = await asyncio.to_thread(_user_of, record.state.pid)
+        record.cri["user"] = await asyncio.to_thread(
+            _user_of, record.state.pid, record.cri["id_maps"]
+        )
         container.save()
 
     async def stop(self, wanted: str, timeout_s: int) -> None:
@@ -273,14 +277,18 @@ def _devices_below(device: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _user_of(pid: int) -> dict[str, Any]:
-    """Read who a process is; nothing when it has ended already."""
+def _user_of(pid: int, maps: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Read who a process is, as its container sees it; nothing when it has ended already."""
     found: dict[str, list[int]] = {}
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             key, _, rest = line.partition(":")
             if key in ("Uid", "Gid", "Groups"):
                 found[key] = [int(word) for word in rest.split()]
-        return {"uid": found["Uid"][0], "gid": found["Gid"][0], "groups": found["Groups"]}
+        uid, gid, groups = found["Uid"][0], found["Gid"][0], found["Groups"]
     except (OSError, KeyError, ValueError):
         return {}
+    if maps:
+        uid, gid = inside_id(maps["uids"], uid), inside_id(maps["gids"], gid)
+        groups = [inside_id(maps["gids"], one) for one in groups]
+    return {"uid": uid, "gid": gid, "groups": groups}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["IdMaps", "id_maps", "ranges_of"]
+__all__ = ["IdMaps", "id_maps", "maps_of_document", "ranges_of"]
 
 Range = tuple[int, int]
 """First id on the host, and how many."""
@@ -26,6 +27,14 @@ class IdMaps:
     def sections(self) -> dict[str, list[dict[str, int]]]:
         """Return `uidMappings` and `gidMappings` of the OCI specification."""
         return {"uidMappings": _section(self.uids), "gidMappings": _section(self.gids)}
+
+
+def maps_of_document(document: Mapping[str, Any] | None) -> IdMaps | None:
+    """Return the maps of a record of its own, None for none: `uids` and `gids`, lists of ranges."""
+    if not document:
+        return None
+    uids, gids = (tuple((one[0], one[1]) for one in document[key]) for key in ("uids", "gids"))
+    return IdMaps(uids, gids)
 
 
 def _section(ranges: Sequence[Range]) -> list[dict[str, int]]:

@@ -185,7 +185,10 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> dict[str, Any]
         found.append({"type": "cgroup"})
     if around.id_maps is None or not is_mapped(host, around.id_maps):
         return {"namespaces": found}
-    return {"namespaces": [*found, {"type": "user"}], **around.id_maps.sections()}
+    own = {"type": "user"}
+    if "user" in around.shared:
+        own["path"] = around.shared["user"]
+    return {"namespaces": [*found, own], **around.id_maps.sections()}
 
 
 _UNPRIVILEGED_NETWORK: Final = {

@@ -176,7 +176,8 @@ class Engine:
     def shared_namespaces(self, record: ContainerRecord) -> Mapping[str, str]:
         """Return namespaces of other containers that this one joins: type to path."""
         shared = {}
-        for kind, key in (("pid", "PidMode"), ("ipc", "IpcMode"), ("uts", "UTSMode")):
+        modes = {"pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "user": "UsernsMode"}
+        for kind, key in modes.items():
             mode, _, other = record.host_config[key].partition(":")
             if mode == "container":
                 found = self.find(other)

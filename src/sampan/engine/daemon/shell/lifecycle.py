@@ -15,7 +15,7 @@ from sampan.engine.daemon.core.logdriver import log_destination
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.core.signals import signal_number
-from sampan.engine.daemon.core.subordinate import IdMaps
+from sampan.engine.daemon.core.subordinate import IdMaps, maps_of_document
 from sampan.engine.daemon.core.translate import Surroundings, specification
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.devices import block_numbers
@@ -201,7 +201,7 @@ class Lifecycle:
             sources=sources,
             host_devices=engine.devices_of(record),
             block_devices=block_numbers(record.host_config),
-            id_maps=engine.id_maps,
+            id_maps=maps_of_document(record.cri.get("id_maps")) or engine.id_maps,
             rootless=engine.options.rootless,
             kernel=kernel_version(),
             defaults=engine.options.containers,

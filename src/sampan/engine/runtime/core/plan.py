@@ -202,6 +202,12 @@ class Plan:
     after_pivot: tuple[Step, ...]
     process: Process | None
 
+    @property
+    def mapped(self) -> bool:
+        """Tell whether it is in another user namespace than the host's, made or joined."""
+        made = bool(self.clone_flags & CLONE_FLAGS["user"])
+        return made or any(one.type == "user" for one in self.joins)
+
 
 def plan(spec: Spec, root_mounts: Sequence[RootMount] = ()) -> Plan:
     """Return the plan of a specification.

@@ -18,13 +18,21 @@ _PID: Final = CLONE_FLAGS["pid"]
 
 
 def born(
-    run: Callable[[], NoReturn], flags: int, *, cgroup_fd: int, pid_namespace: int = -1
+    run: Callable[[], NoReturn],
+    flags: int,
+    *,
+    cgroup_fd: int,
+    pid_namespace: int = -1,
+    user_namespace: int = -1,
 ) -> tuple[int, int]:
     """Clone a child that does `run`; return its pid, as seen here, and a pidfd.
 
     `flags` are CLONE_NEW*; `pid_namespace` is a descriptor of the namespace to be born in, or a
-    pidfd of a process there. Raises OSError.
+    pidfd of a process there. What is made new belongs to `user_namespace`, if there is one to be
+    born in. Raises OSError.
     """
+    if user_namespace >= 0:
+        return _born_of_helper(run, flags, cgroup_fd, pid_namespace, user_namespace)
     if pid_namespace < 0:
         return _clone(run, flags, cgroup_fd)
     if in_user_namespace():
@@ -48,9 +56,14 @@ def _clone(run: Callable[[], NoReturn], flags: int, cgroup_fd: int) -> tuple[int
 
 
 def _born_of_helper(
-    run: Callable[[], NoReturn], flags: int, cgroup_fd: int, pid_namespace: int
+    run: Callable[[], NoReturn],
+    flags: int,
+    cgroup_fd: int,
+    pid_namespace: int,
+    user_namespace: int = -1,
 ) -> tuple[int, int]:
-    """Let somebody else enter, for who has not made the host's namespace may not come back.
+    """Let somebody else enter, for who has not made the host's namespace may not come back, and
+    nobody comes back out of a user namespace.
 
     The child is this process's own all the same (CLONE_PARENT).
     """
@@ -59,7 +72,10 @@ def _born_of_helper(
     if helper == 0:
         try:
             ours.close()
-            syscalls.setns(pid_namespace, _PID)
+            if pid_namespace >= 0:
+                syscalls.setns(pid_namespace, _PID)
+            if user_namespace >= 0:
+                syscalls.setns(user_namespace, CLONE_FLAGS["user"])
             pid, pidfd = syscalls.clone3(flags | _PARENT, cgroup_fd=cgroup_fd)
             if pid == 0:
                 theirs.close()

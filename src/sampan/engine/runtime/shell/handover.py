@@ -37,7 +37,7 @@ def mounts_for_child(plan: Plan, pid: int) -> dict[int, int]:
 
     `pid` is the child, whose id maps are written. Raises SampanError with the reason.
     """
-    user = bool(plan.clone_flags & CLONE_FLAGS["user"])
+    user = plan.mapped
     found: dict[int, int] = {}
     own = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user else -1
     try:

@@ -173,21 +173,21 @@ def create(
     child.waits_before_pivot, child.new_keyring = outside is not None, new_keyring
     _check_maps(plan)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    user = bool(plan.clone_flags & CLONE_FLAGS["user"])
+    user = plan.mapped
     given: dict[int, int] = {}
-    pid_path = next((one.path for one in plan.joins if one.type == "pid"), None)
-    there = os.open(pid_path, os.O_RDONLY | os.O_CLOEXEC) if pid_path else -1
-    with _inside([one for one in plan.joins if user and one.type != "pid"]):
+    there, owner = _opened(plan, "pid"), _opened(plan, "user")
+    with _inside([one for one in plan.joins if user and one.type not in ("pid", "user")]):
         pid, pidfd = born(
             lambda: child.run(theirs, ours),
             plan.clone_flags,
             cgroup_fd=placement.cgroup_fd,
             pid_namespace=there,
+            user_namespace=owner,
         )
         if user:
             given = _prepare_mapped(plan, process, pid, pidfd)
-    if there >= 0:
-        os.close(there)
+    for fd in {there, owner} - {-1}:
+        os.close(fd)
     theirs.close()
     try:
         if not user and needs_handover(plan):
@@ -242,8 +242,14 @@ def join(
         raise
 
 
+def _opened(plan: Plan, kind: str) -> int:
+    """Open the namespace of a type that is to be joined; -1 without one."""
+    path = next((one.path for one in plan.joins if one.type == kind), None)
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path else -1
+
+
 def _check_maps(plan: Plan) -> None:
-    if plan.clone_flags & CLONE_FLAGS["user"] and not (plan.uid_maps and plan.gid_maps):
+    if plan.mapped and not (plan.uid_maps and plan.gid_maps):
         raise InvalidError("user namespaces enabled, but no uid and gid mappings found")
 
 
@@ -271,7 +277,8 @@ def _inside(joins: Sequence[Join]) -> Iterator[None]:
 def _prepare_mapped(plan: Plan, process: Process, pid: int, pidfd: int) -> dict[int, int]:
     """Do for a child in a user namespace what it cannot do itself; returns mounts to hand over."""
     try:
-        idmap.write(pid, plan.uid_maps, plan.gid_maps)
+        if plan.clone_flags & CLONE_FLAGS["user"]:
+            idmap.write(pid, plan.uid_maps, plan.gid_maps)
         if process.oom_score_adj is not None:
             _write(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
         identity.apply_limits(process.rlimits, pid)
@@ -369,7 +376,7 @@ class _Child:
         try:
             parents.close()
             # A parent without privileges may not write the maps of one that it cannot look at.
-            if not self._plan.clone_flags & CLONE_FLAGS["user"] or os.geteuid() == 0:
+            if not self._plan.mapped or os.geteuid() == 0:
                 syscalls.prctl(_PR_SET_DUMPABLE, 0)
             self._take_over()
             syscalls.prctl(_PR_SET_DUMPABLE, 0)
@@ -387,7 +394,7 @@ class _Child:
         if self.init is not None and self.init.title:
             set_command_line(self.init.title)
         os.setsid()
-        mapped = bool(plan.clone_flags & CLONE_FLAGS["user"])
+        mapped = plan.mapped
         if process.oom_score_adj is not None and not mapped:
             self._step = "oom_score_adj"
             _write("/proc/self/oom_score_adj", str(process.oom_score_adj))
@@ -434,7 +441,7 @@ class _Child:
     def _build(self, plan: Plan) -> int:
         """Enter the namespaces and make the root; return a descriptor of it."""
         self._step = "namespaces"
-        user = bool(plan.clone_flags & CLONE_FLAGS["user"])
+        user = plan.mapped
         for one in plan.joins:
             if one.type != "pid" and not user:
                 fd = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
