@@ -8,16 +8,18 @@ program's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sampan.base.errors import InvalidError
+from sampan.base.record import record
 
 __all__ = ["COMMANDS", "GLOBAL_FLAGS", "Command", "Flag", "Values", "read_flags"]
 
 Values = dict[str, Any]
 
 
-class Flag(NamedTuple):
+@record
+class Flag:
     """One flag; `kind` is bool, text, list or int."""
 
     name: str
@@ -27,7 +29,8 @@ class Flag(NamedTuple):
     default: Any = None
 
 
-class Command(NamedTuple):
+@record
+class Command:
     """One command; `most` is None for any number of arguments."""
 
     summary: str
