@@ -109,11 +109,25 @@ class EngineServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
     def wait_for(self, words: str, timeout_s: float = 30) -> None:
         """Wait until it has printed that."""
         with self._said:
             if not self._said.wait_for(lambda: words in self.text(), timeout_s):
                 raise AssertionError(f"not said: {words}\n{self.text()[-2000:]}")
+
+    def wait_for_event(self, container: str, action: str) -> None:
+        """Wait until that has happened to a container."""
+        filters = ("--filter", f"container={container}", "--filter", f"event={action}")
+        command = [str(require("docker")), "-H", self.url, "events", "--since", "1", *filters]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as events:
+            assert events.stdout is not None
+            events.stdout.readline()
+            events.kill()
 
     def text(self) -> str:
         """What it has printed."""

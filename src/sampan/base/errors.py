@@ -26,6 +26,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "invariant",
+    "reason_of",
 ]
 
 
@@ -63,6 +64,17 @@ class UnsupportedError(SampanError):
 
 class InvariantError(AssertionError):
     """A condition that the code itself guarantees does not hold."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error's words; those of the operating system as other programs have them.
+
+    `[Errno 28] No space left on device: '/x'` becomes `/x: no space left on device`.
+    """
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def invariant(condition: object, message: str) -> None:

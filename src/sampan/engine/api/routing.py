@@ -18,6 +18,7 @@ from sampan.base.errors import (
     SampanError,
     UnavailableError,
     UnsupportedError,
+    reason_of,
 )
 from sampan.engine.daemon.core.schema import Struct, decode_body
 from sampan.engine.daemon.shell.lifecycle import StartError
@@ -167,6 +168,9 @@ class Router:
             response = await self._dispatch(request)
         except SampanError as error:
             response = failure(error)
+        except OSError as error:
+            _LOG.warning("%s %s: %s", request.method, request.path, error)
+            response = json_response({"message": reason_of(error)}, 500)
         except Exception as error:
             _LOG.exception("%s %s failed", request.method, request.path)
             response = json_response({"message": f"internal error: {error}"}, 500)

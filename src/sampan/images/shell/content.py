@@ -316,9 +316,13 @@ def _sync_folder(path: Path) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file as a whole, durably: beside, flushed, renamed, its folder flushed; blocks."""
     temporary = path.with_name(path.name + ".new")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fdatasync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fdatasync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)

@@ -200,6 +200,13 @@ class ImageIndex:
             if notes.get(_NAME):
                 self.name(entry, notes[_NAME])
 
+    def revert(self) -> None:
+        """Forget changes that could not be written; blocks."""
+        self._entries.clear()
+        self._names.clear()
+        if self._path.exists():
+            self._load()
+
     def document(self) -> bytes:
         """Return all of it as it is kept on disk."""
         descriptors = []

@@ -149,7 +149,11 @@ class ImageStore:
         """Take one's turn to change the index; what was changed is on disk afterwards."""
         async with self._changing:
             yield
-            await in_thread(self.index.write, self.index.document())
+            try:
+                await in_thread(self.index.write, self.index.document())
+            except (OSError, SampanError):
+                self.index.revert()
+                raise
 
     async def unpack(
         self,

@@ -237,7 +237,13 @@ class Engine:
         self.registry.reserve(bare, container.id)
         self.registry.release(old)
         container.record.name = bare
-        container.save()
+        try:
+            container.save()
+        except OSError:
+            container.record.name = old
+            self.registry.release(bare)
+            self.registry.reserve(old, container.id)
+            raise
         self.networking.renamed(container)
         self.publish(container, "rename", {"oldName": f"/{old}"})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from sampan.base.errors import ConflictError, InvalidError, SampanError
+from sampan.base.errors import ConflictError, InvalidError, SampanError, reason_of
 from sampan.base.moment import instant
 from sampan.engine.daemon.core.logdriver import log_destination
 from sampan.engine.daemon.core.options import EngineOptions
@@ -167,7 +167,7 @@ class Lifecycle:
         container.waiting_clients.clear()
         await engine.networking.detach(container)
         engine.volume_mounts.release(container)
-        message = str(error)
+        message = reason_of(error)
         state.exit_code = 128
         if isinstance(error, LaunchError):
             state.exit_code = error.exit_code
@@ -176,7 +176,7 @@ class Lifecycle:
                 f"create failed: unable to start container process: {error}: unknown"
             )
         state.error = message
-        container.save()
+        container.save_soon()
         self._wake(container, state.exit_code)
         engine.publish(container, "die", {"exitCode": str(state.exit_code)})
         if container.record.host_config["AutoRemove"]:
@@ -227,7 +227,7 @@ class Lifecycle:
         """A process has been killed for want of memory; the container may go on without it."""
         if not container.record.state.oom_killed:
             container.record.state.oom_killed = True
-            container.save()
+            container.save_soon()
         self._engine.publish(container, "oom")
 
     def resume(self, container: Container, shim: ShimHandle) -> None:
@@ -307,7 +307,7 @@ class Lifecycle:
                 await self._start(container)
             except StartError:
                 container.record.state.status = "exited"
-                container.save()
+                container.save_soon()
 
     def _cancel_restart(self, container: Container) -> None:
         if container.restart is not None:
@@ -323,7 +323,7 @@ class Lifecycle:
             self._cancel_restart(container)
             shim = container.shim
             if shim is None or not record.state.running:
-                container.save()
+                container.save_soon()
                 return False
         config = record.config
         number = signal_number(signal_text or config["StopSignal"], signal.SIGTERM)
@@ -386,7 +386,7 @@ class Lifecycle:
                 raise ConflictError(f"Container {container.id} is not running")
             await asyncio.to_thread(Cgroups(cgroup_path(container)).freeze, True)
             state.status, state.paused = "paused", True
-            container.save()
+            container.save_soon()
         self._engine.publish(container, "pause")
 
     async def unpause(self, container: Container) -> None:
@@ -397,7 +397,7 @@ class Lifecycle:
                 raise ConflictError(f"Container {container.id} is not paused")
             await asyncio.to_thread(Cgroups(cgroup_path(container)).freeze, False)
             state.status, state.paused = "running", False
-            container.save()
+            container.save_soon()
         self._engine.publish(container, "unpause")
 
     def expect(self, container: Container, condition: str) -> asyncio.Future[int]:

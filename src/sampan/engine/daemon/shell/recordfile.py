@@ -8,11 +8,14 @@ that comes after a crash learns it from the shim or from the exit record that th
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from pathlib import Path
 
 __all__ = ["RecordFile"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class RecordFile:
@@ -33,7 +36,7 @@ class RecordFile:
     def put_soon(self, data: bytes) -> None:
         """Write a record in a thread."""
         self._asked += 1
-        asyncio.get_running_loop().run_in_executor(None, self._write, self._asked, data)
+        asyncio.get_running_loop().run_in_executor(None, self._try_write, self._asked, data)
 
     def remove(self) -> None:
         """Remove the record; what is still to be written is not."""
@@ -41,14 +44,33 @@ class RecordFile:
             self._gone = True
             self._path.unlink(missing_ok=True)
 
+    def _try_write(self, number: int, data: bytes) -> None:
+        try:
+            self._write(number, data)
+        except OSError as error:
+            _LOG.warning("%s is not up to date: %s", self._path, error)
+
     def _write(self, number: int, data: bytes) -> None:
         with self._lock:
             if self._gone or number <= self._written:
                 return
             temporary = self._path.with_suffix(".new")
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb", buffering=0) as file:
-                file.write(data)
-                os.fdatasync(fd)
-            os.replace(temporary, self._path)
+            try:
+                _write_whole(temporary, data)
+                os.replace(temporary, self._path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
             self._written = number
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write and flush; a disk that takes only a part of it is an OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)

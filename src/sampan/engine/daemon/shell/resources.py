@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sampan.base.errors import ConflictError, InvalidError, SampanError
+from sampan.base.errors import ConflictError, InvalidError, SampanError, reason_of
 from sampan.engine.daemon.core.config import fill_host_config
 from sampan.engine.daemon.core.constraints import Machine, without_what_is_missing
 from sampan.engine.daemon.core.translate import limits
@@ -39,14 +40,18 @@ async def update_container(
         _check_change(record.host_config, given, start)
         wanted = fill_host_config({**record.host_config, **given}, os.cpu_count() or 1)
         host, warnings = without_what_is_missing(wanted, machine)
-        if record.state.running:
-            cgroups = Cgroups(cgroup_path(container))
-            try:
+        before, record.host_config = record.host_config, host
+        try:
+            # On disk first: a limit that could not be kept would be gone after a restart.
+            container.save()
+            if record.state.running:
+                cgroups = Cgroups(cgroup_path(container))
                 await asyncio.to_thread(cgroups.apply, limits(host, block_numbers(host)))
-            except (SampanError, OSError) as error:
-                raise SampanError(f"{start}{error}") from None
-        record.host_config = host
-        container.save()
+        except (SampanError, OSError) as error:
+            record.host_config = before
+            with contextlib.suppress(OSError):
+                container.save()
+            raise SampanError(f"{start}{reason_of(error)}") from None
     return warnings
 
 

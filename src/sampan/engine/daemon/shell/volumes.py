@@ -15,6 +15,7 @@ from typing import Any, Final
 from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.daemon.core.filters import Filters
 from sampan.engine.daemon.core.volume_options import check_volume_options
+from sampan.engine.daemon.shell.recordfile import RecordFile
 from sampan.engine.runtime.shell import syscalls
 
 __all__ = ["Volumes"]
@@ -56,8 +57,6 @@ class Volumes:
         check_volume_options(name, options or {})
         if name not in self._known:
             place = self._root / name
-            (place / "_data").mkdir(parents=True)
-            (place / "_data").chmod(0o755)
             volume = {
                 "CreatedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "Driver": "local",
@@ -67,7 +66,7 @@ class Volumes:
                 "Options": None if options is None else dict(options),
                 "Scope": "local",
             }
-            (place / "volume.json").write_text(json.dumps(volume))
+            _make_place(place, volume)
             self._known[name] = volume
             self._on_event("create", name, {"driver": "local"})
         return self._known[name]
@@ -138,6 +137,17 @@ class Volumes:
     def size(self, name: str) -> int:
         """Return the bytes that a volume takes; blocks."""
         return _tree_bytes(self._root / name / "_data")
+
+
+def _make_place(place: Path, volume: Mapping[str, Any]) -> None:
+    """Make a volume's directory and its record; nothing stays when that fails."""
+    try:
+        (place / "_data").mkdir(parents=True, exist_ok=True)
+        (place / "_data").chmod(0o755)
+        RecordFile(place / "volume.json").put(json.dumps(volume).encode())
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def _check_name(name: str) -> None:
