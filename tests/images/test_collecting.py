@@ -76,8 +76,8 @@ def test_everything_at_once(
             works = [asyncio.create_task(one(client, archive)) for _ in range(8)]
             enders = [cancelled(dice.choice(works)) for _ in range(2)]
             ended = await asyncio.gather(*works, *enders, return_exceptions=True)
-            wrong = [one for one in ended if isinstance(one, Exception)]
-            assert wrong == []
+            for wrong in (one for one in ended if isinstance(one, Exception)):
+                raise wrong
             await check_whole(client)
 
     asyncio.run(main())

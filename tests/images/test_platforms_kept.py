@@ -15,7 +15,7 @@ from tests.registry_server import RegistryServer
 from sampan.base.errors import NotFoundError
 from sampan.images.core.platform import Platform
 from sampan.images.shell.exchange import load_images, save_images
-from sampan.images.shell.removal import remove_image
+from sampan.images.shell.removal import remove_image, remove_platforms
 
 pytestmark = [pytest.mark.real]
 
@@ -109,6 +109,23 @@ def test_they_go_with_their_name(
         assert len([one for one in gone if one.get("Deleted", "").startswith("sha256:")]) == 6
         assert len(client.store.index) == 0
         assert client.store.content.digests() == set()
+
+    asyncio.run(main())
+
+
+def test_one_of_them_goes_alone(tmp_path: Path, registry: RegistryServer, images: Registry) -> None:
+    async def main() -> None:
+        images.put_index("three:6", THREE)
+        name = f"{registry.host}/three:6"
+        client = await pulled(tmp_path, name, AMD, NEW)
+        wanted = [client.platform(NEW)]
+        await remove_platforms(client.store, name, wanted, lambda _: [], force=False)
+        assert str(client.store.platform(client.store.find(name))) == AMD
+        with pytest.raises(NotFoundError):
+            await remove_platforms(client.store, name, wanted, lambda _: [], force=False)
+        machines = [machine(client)]
+        await remove_platforms(client.store, name, machines, lambda _: [], force=False)
+        assert client.store.index.entries() == []
 
     asyncio.run(main())
 

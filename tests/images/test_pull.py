@@ -21,6 +21,9 @@ from sampan.base.errors import (
 )
 from sampan.images.core.digest import digest_of
 from sampan.images.core.manifest import DOCKER_LIST, OCI_CONFIG
+from sampan.images.core.progress import Progress
+from sampan.images.core.reference import parse_reference
+from sampan.images.registry.pull import Pulled
 
 pytestmark = [pytest.mark.real]
 
@@ -206,10 +209,19 @@ def test_pulls_at_once_share_their_downloads(
 ) -> None:
     async def main(proxy: FaultProxy) -> None:
         client = Client(tmp_path)
-        name = f"{proxy.host}/faults/big:1"
-        first = asyncio.create_task(client.pull(name))
-        others = [asyncio.create_task(client.pull(name)) for _ in range(4)]
-        await client.until("Downloading", big_blob())
+        reference = parse_reference(f"{proxy.host}/faults/big:1")
+        joined = [asyncio.Event() for _ in range(5)]
+
+        async def pull(at: int) -> Pulled:
+            def hear(news: Progress) -> None:
+                if news.status == "Downloading" and news.total > 1_000_000:
+                    joined[at].set()
+
+            return await client.distribution.pull(reference, hear)
+
+        first, *others = (asyncio.create_task(pull(at)) for at in range(5))
+        for one in joined:
+            await one.wait()
         first.cancel()
         proxy.release.set()
         found = await asyncio.gather(*others)

@@ -55,6 +55,26 @@ def test_what_is_pushed_is_pulled(tmp_path: Path, registry: RegistryServer) -> N
     asyncio.run(main())
 
 
+def test_what_was_loaded_before_it_was_pulled_goes_as_it_came(
+    tmp_path: Path, registry: RegistryServer
+) -> None:
+    async def main() -> None:
+        name, copy = f"{registry.host}/original:1", f"{registry.host}/copy:1"
+        first = Client(tmp_path / "one")
+        await load_images(first.store, once(archive(name)))
+        [digest] = await first.push(name)
+        client = Client(tmp_path / "two")
+        await load_images(client.store, once(archive(copy)))
+        await client.pull(name)
+        assert await client.push(copy) == [digest]
+        # And loading it again does not undo that.
+        await load_images(client.store, once(archive(copy)))
+        assert await client.push(copy) == [digest]
+        assert "Pushed" not in client.states[-8:]
+
+    asyncio.run(main())
+
+
 def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path, registry: RegistryServer) -> None:
     async def main(proxy: FaultProxy) -> None:
         name = f"{proxy.host}/resumed:1"

@@ -89,10 +89,10 @@ def test_pushing_with_tokens_mounts_from_a_neighbour(
 
 def test_logging_in(tmp_path: Path, guarded: RegistryServer) -> None:
     async def main() -> None:
-        distribution = Client(tmp_path).distribution
-        assert await distribution.login(guarded.host, ME) == REFRESH
+        registries = Client(tmp_path).distribution.registries
+        assert await registries.login(guarded.host, ME) == REFRESH
         with pytest.raises(DeniedError, match="unauthorized: incorrect username or password"):
-            await distribution.login(f"http://{guarded.host}/v1/", Credentials("me", "wrong"))
+            await registries.login(f"http://{guarded.host}/v1/", Credentials("me", "wrong"))
 
     asyncio.run(main())
 
@@ -107,9 +107,9 @@ def test_passwords(tmp_path: Path) -> None:
             await client.pull(name, credentials=Credentials("me", "wrong"))
         with pytest.raises(NotFoundError, match="manifest unknown"):
             await client.pull(name, credentials=ME)
-        assert await client.distribution.login(server.host, ME) == ""
+        assert await client.distribution.registries.login(server.host, ME) == ""
         with pytest.raises(DeniedError, match="failed with status: 401 Unauthorized"):
-            await client.distribution.login(server.host, Credentials("me", "wrong"))
+            await client.distribution.registries.login(server.host, Credentials("me", "wrong"))
 
     server = RegistryServer(tmp_path / "private", users={"me": "secret"}).start()
     try:
@@ -206,8 +206,8 @@ def test_referrers(tmp_path: Path, registry: RegistryServer, images: Registry) -
     async def main() -> None:
         digest = images.put_image("signed:1", [layer("x")])
         reference = parse_reference(f"{registry.host}/signed:1")
-        distribution = Client(tmp_path).distribution
-        async with distribution.repository(reference, Credentials()) as (repository, _):
+        registries = Client(tmp_path).distribution.registries
+        async with registries.repository(reference, Credentials()) as (repository, _):
             assert await repository.referrers(digest) == []
             raw, blobs = image_files([layer("signature")])
             for one, data in blobs.items():
@@ -230,7 +230,7 @@ def test_inspecting(tmp_path: Path, registry: RegistryServer, images: Registry) 
         arms = [{"os": "linux", "architecture": "arm", "variant": one} for one in ("v6", "v7")]
         digest = images.put_index("looked:1", arms)
         reference = parse_reference(f"{registry.host}/looked:1")
-        found = await Client(tmp_path).distribution.inspect(reference)
+        found = await Client(tmp_path).distribution.registries.inspect(reference)
         assert found["Descriptor"]["digest"] == digest
         assert [one["variant"] for one in found["Platforms"]] == ["v6", "v7"]
 

@@ -98,7 +98,7 @@ async def import_image(engine: Engine, call: Call) -> Response:
     source, chunks, body = call.text("fromSrc"), call.request.chunks(), b""
     if source != "-":
         source = source if "://" in source else f"http://{source}"
-        chunks = engine.distribution.fetch(source)
+        chunks = engine.distribution.registries.fetch(source)
         body = _line({"status": f"Downloading from {source}"})
     name = _wanted_name(call)
     config = _changes(call.request.query.get("changes") or [])

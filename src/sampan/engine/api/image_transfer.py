@@ -45,7 +45,7 @@ class ImageTransferRoutes:
         credentials = credentials_of(await call.body(AUTH))
         if not credentials:
             raise InvalidError("username and password, or an identity token, are required")
-        token = await self._distribution.login(credentials.server, credentials)
+        token = await self._distribution.registries.login(credentials.server, credentials)
         return json_response({"IdentityToken": token, "Status": "Login Succeeded"})
 
     async def _create(self, call: Call) -> Response:
@@ -80,7 +80,9 @@ class ImageTransferRoutes:
 
     async def _inspect(self, call: Call) -> Response:
         reference = parse_reference(call.values["name"])
-        return json_response(await self._distribution.inspect(reference, _credentials(call)))
+        return json_response(
+            await self._distribution.registries.inspect(reference, _credentials(call))
+        )
 
     async def _search(self, call: Call) -> Response:
         term, limit = call.text("term"), call.number("limit") or 25
@@ -91,7 +93,7 @@ class ImageTransferRoutes:
         filters = parse_filters(call.text("filters"))
         filters.check(("is-automated", "is-official", "stars"))
         found: list[dict[str, Any]] = []
-        for one in await self._distribution.search(term, limit, _credentials(call)):
+        for one in await self._distribution.registries.search(term, limit, _credentials(call)):
             row: dict[str, Any] = {
                 "star_count": _number(one.get("star_count")),
                 "is_official": one.get("is_official") is True,

@@ -152,9 +152,9 @@ class ImageViews:
         return found
 
 
-def json_platforms(call: Call) -> list[Platform]:
-    """Return the platforms of the parameter `platform`, each an object in JSON."""
-    return [_platform(text) for text in call.request.query.get("platform") or () if text]
+def json_platforms(call: Call, parameter: str = "platform") -> list[Platform]:
+    """Return the platforms of a parameter, each an object in JSON."""
+    return [_platform(text) for text in call.request.query.get(parameter) or () if text]
 
 
 def json_platform(call: Call) -> Platform | None:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from sampan.base.moment import instant
-from sampan.engine.api.image_views import ImageViews, json_platform
+from sampan.engine.api.image_views import ImageViews, json_platform, json_platforms
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.filters import Filters, parse_filters
 from sampan.engine.daemon.core.moment import parse_until
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.reference import Reference, parse_reference
 from sampan.images.shell.index import Entry
-from sampan.images.shell.removal import prune_images, remove_image
+from sampan.images.shell.removal import prune_images, remove_image, remove_platforms
 from sampan.loop.rest import Response
 
 __all__ = ["ImageRoutes"]
@@ -133,9 +133,12 @@ class ImageRoutes:
         return Response(201)
 
     async def _remove(self, call: Call) -> Response:
-        gone = await remove_image(
-            self._images, call.values["name"], self._engine.image_users, force=call.flag("force")
-        )
+        name, users, force = call.values["name"], self._engine.image_users, call.flag("force")
+        platforms = json_platforms(call, "platforms")
+        if platforms:
+            gone = await remove_platforms(self._images, name, platforms, users, force=force)
+        else:
+            gone = await remove_image(self._images, name, users, force=force)
         return json_response(gone)
 
     async def _prune(self, call: Call) -> Response:

@@ -19,6 +19,7 @@ from sampan.images.core.reference import is_digest
 __all__ = [
     "ACCEPTED",
     "ATTESTATION",
+    "CONFIG_BYTES",
     "DOCKER_LIST",
     "MANIFEST_BYTES",
     "OCI_CONFIG",
@@ -35,6 +36,9 @@ __all__ = [
 
 MANIFEST_BYTES: Final = 4 << 20
 """No manifest and no index may be larger: so the distribution specification has it."""
+
+CONFIG_BYTES: Final = 8 << 20
+"""No configuration may be larger."""
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"

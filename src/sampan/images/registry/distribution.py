@@ -1,31 +1,18 @@
-"""What a daemon does with registries: pull, push, log in, look at, search."""
+"""Images from registries into a store and back."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import platform as machine_facts
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
 
-from sampan.base.errors import InvalidError, NotFoundError, SampanError
+from sampan.base.errors import InvalidError, NotFoundError
 from sampan.images.core.challenge import Credentials
-from sampan.images.core.endpoint import Endpoint, endpoints, registry_host
-from sampan.images.core.image import parse_image
-from sampan.images.core.manifest import Descriptor, Index, parse_manifest
-from sampan.images.core.platform import Platform, machine_platform, platform_of
+from sampan.images.core.platform import Platform, machine_platform
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import Reference, parse_reference
-from sampan.images.core.refusal import (
-    RegistryError,
-    UnauthorizedError,
-    pull_refusal,
-    refusal,
-)
-from sampan.images.registry.authorization import Authorization
+from sampan.images.core.refusal import RegistryError, pull_refusal
 from sampan.images.registry.download import Downloads, Report
 from sampan.images.registry.options import (
     RegistryDefaults,
@@ -34,18 +21,14 @@ from sampan.images.registry.options import (
 )
 from sampan.images.registry.pull import Pull, Pulled
 from sampan.images.registry.push import Pushes
-from sampan.images.registry.repository import Repository
-from sampan.images.registry.transport import ConnectError, Transport, read_bounded
-from sampan.images.shell.index import CONFIG_BYTES
+from sampan.images.registry.registries import NOBODY, Registries
 from sampan.images.shell.store import ImageStore
 
 __all__ = ["Distribution"]
 
-_NOBODY: Final = Credentials()
-
 
 class Distribution:
-    """Registries, for one image store.
+    """Pulls and pushes for one image store.
 
     `options` returns what holds at the moment; `first_wait_s` is how long the first retry waits.
     """
@@ -59,64 +42,10 @@ class Distribution:
         first_wait_s: float = 1.0,
     ) -> None:
         self._store = store
-        self._options = options
-        self._first_wait_s = first_wait_s
-        self._transport = Transport(options, certificates or certificates_folder())
+        self.registries = Registries(options, certificates or certificates_folder(), first_wait_s)
         self._downloads = Downloads(store.content, options, first_wait_s)
         self._pushes = Pushes(store, options, first_wait_s)
         self.machine = machine_platform(machine_facts.machine())
-
-    # Finding the registry.
-
-    def _endpoints(self, reference: Reference, push: bool) -> list[Endpoint]:
-        told = self._options()
-        found = endpoints(reference, mirrors=told.mirrors, insecure=told.insecure, push=push)
-        return [
-            one
-            for one in found
-            if one.mirror
-            or one.url.startswith("https:")
-            or not self._transport.has_authority(one.host)
-        ]
-
-    @contextlib.asynccontextmanager
-    async def repository(
-        self, reference: Reference, credentials: Credentials, *, push: bool = False
-    ) -> AsyncIterator[tuple[Repository, Descriptor | None]]:
-        """Give a repository at the first of its addresses that serves it.
-
-        For a reference that has a tag or a digest, with what that stands for unless it is for a
-        push. Raises the error of the last address that was tried.
-        """
-        last: SampanError | None = None
-        for endpoint in self._endpoints(reference, push):
-            # A mirror is a stranger to whoever has an account at the registry itself.
-            who = _NOBODY if endpoint.mirror else credentials
-            found = Repository(
-                self._transport,
-                endpoint,
-                reference.path,
-                Authorization(self._transport, endpoint, who),
-                push=push,
-                back_off_s=self._first_wait_s,
-            )
-            async with self._transport.session(endpoint):
-                try:
-                    await found.ping()
-                    wanted = None if push else (reference.digest or reference.tag)
-                    target = await found.resolve(wanted) if wanted else None
-                except ConnectError as error:
-                    last = error
-                    continue
-                except SampanError as error:
-                    if not endpoint.mirror:
-                        raise
-                    last = error
-                    continue
-                yield found, target
-                return
-        assert last is not None
-        raise last
 
     # Pulling.
 
@@ -126,7 +55,7 @@ class Distribution:
         report: Report,
         *,
         platform: Platform | None = None,
-        credentials: Credentials = _NOBODY,
+        credentials: Credentials = NOBODY,
     ) -> Pulled:
         """Pull what a reference stands for, `latest` without tag and digest.
 
@@ -135,7 +64,7 @@ class Distribution:
         """
         reference = reference.tagged()
         try:
-            async with self.repository(reference, credentials) as (repository, target):
+            async with self.registries.repository(reference, credentials) as (repository, target):
                 assert target is not None
                 pull = Pull(
                     self._store, self._downloads, repository, platform, self.machine, report
@@ -152,12 +81,12 @@ class Distribution:
         report: Report,
         *,
         platform: Platform | None = None,
-        credentials: Credentials = _NOBODY,
+        credentials: Credentials = NOBODY,
     ) -> list[Pulled]:
         """Pull all tags of a repository, one after the other."""
         found = []
         try:
-            async with self.repository(reference, credentials) as (repository, _):
+            async with self.registries.repository(reference, credentials) as (repository, _):
                 tags = await repository.tags()
                 if not tags:
                     raise NotFoundError(f"repository {reference.familiar_name} has no tags")
@@ -182,7 +111,7 @@ class Distribution:
         report: Report,
         *,
         platform: Platform | None = None,
-        credentials: Credentials = _NOBODY,
+        credentials: Credentials = NOBODY,
     ) -> list[str]:
         """Push an image under its tag, or without one all tags of the repository.
 
@@ -190,7 +119,7 @@ class Distribution:
         """
         report(Progress.message(f"The push refers to repository [{reference.name}]"))
         names = self._tags(reference)
-        async with self.repository(reference, credentials, push=True) as (repository, _):
+        async with self.registries.repository(reference, credentials, push=True) as (repository, _):
             found = []
             for name in names:
                 entry = self._store.find(name, platform)
@@ -216,117 +145,6 @@ class Distribution:
                 f"An image does not exist locally with the tag: {reference.familiar_name}"
             )
         return sorted(names)
-
-    # Looking.
-
-    async def inspect(
-        self, reference: Reference, credentials: Credentials = _NOBODY
-    ) -> dict[str, Any]:
-        """Return descriptor and platforms of what a reference stands for, as Docker does."""
-        reference = reference.tagged()
-        try:
-            async with self.repository(reference, credentials) as (repository, target):
-                assert target is not None
-                raw, media_type = await repository.manifest(target.digest)
-                document = parse_manifest(raw, media_type)
-                if isinstance(document, Index):
-                    platforms = [one.platform for one in document.manifests if one.is_image]
-                else:
-                    config = await repository.document(document.config, CONFIG_BYTES)
-                    platforms = [platform_of(parse_image(config).document)]
-        except RegistryError as error:
-            raise pull_refusal(error, reference) from error
-        descriptor = Descriptor(media_type, target.digest, len(raw))
-        return {
-            "Descriptor": descriptor.document,
-            "Platforms": [one.document for one in platforms if one is not None],
-        }
-
-    async def login(self, server: str, credentials: Credentials) -> str:
-        """Check credentials with a registry; returns an identity token, empty without one."""
-        domain = _domain(server)
-        last: SampanError | None = None
-        for endpoint in self._endpoints(Reference(domain, "login"), True):
-            authorization = Authorization(self._transport, endpoint, credentials)
-            url = f"{endpoint.url}/v2/"
-            try:
-                async with self._transport.session(endpoint):
-                    probe = Repository(self._transport, endpoint, "login", authorization)
-                    await probe.ping()
-                    value = await authorization.header((), offline=True)
-                    headers = {"Authorization": value} if value else {}
-                    async with self._transport.request(
-                        endpoint, "GET", url, headers=headers
-                    ) as answer:
-                        if answer.status != 200:
-                            raise UnauthorizedError(
-                                f"login attempt to {url} failed with status: {answer.status} "
-                                f"{answer.reason}",
-                                401,
-                            )
-                    return authorization.identity_token
-            except ConnectError as error:
-                last = error
-            except UnauthorizedError as error:
-                if str(error).startswith("login attempt"):
-                    raise
-                raise UnauthorizedError(f'Get "{url}": {error}', 401) from error
-        assert last is not None
-        raise last
-
-    async def fetch(self, url: str) -> AsyncIterator[bytes]:
-        """Yield what is at a URL of http or https."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InvalidError(f"{url} is not a URL of http or https")
-        place = Endpoint(url, parts.netloc)
-        async with self._transport.request(place, "GET", url) as answer:
-            if answer.status != 200:
-                raise refusal(answer.status, answer.reason or "", b"")
-            async for piece in answer.content.iter_any():
-                yield piece
-
-    async def search(
-        self, term: str, limit: int, credentials: Credentials = _NOBODY
-    ) -> list[Mapping[str, Any]]:
-        """Return what a registry finds by its old search call."""
-        head, slash, rest = term.partition("/")
-        own = slash and ("." in head or ":" in head or head == "localhost")
-        domain, words = (head, rest) if own else ("docker.io", term)
-        last: SampanError | None = None
-        for endpoint in self._endpoints(Reference(domain, "search"), True):
-            url = endpoint.url if own else "https://index.docker.io"
-            place = endpoint if own else Endpoint(url, urlsplit(url).netloc)
-            headers = {"Authorization": credentials.basic} if credentials.username else {}
-            params = {"q": words, "n": str(limit)}
-            try:
-                async with self._transport.request(
-                    place, "GET", f"{url}/v1/search", params=params, headers=headers
-                ) as answer:
-                    body = await read_bounded(answer, 4 << 20)
-                    if answer.status != 200:
-                        raise refusal(answer.status, f"Unexpected status code {answer.status}", b"")
-                    return _results(body)
-            except ConnectError as error:
-                last = error
-        assert last is not None
-        raise last
-
-
-def _results(body: bytes) -> list[Mapping[str, Any]]:
-    try:
-        found = json.loads(body)["results"]
-        return [one for one in found if isinstance(one, Mapping)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InvalidError("the registry's answer to a search cannot be read") from None
-
-
-def _domain(server: str) -> str:
-    """Return the domain that a login's server address means."""
-    host = server.removeprefix("https://").removeprefix("http://").partition("/")[0]
-    if host in ("", "index.docker.io", "registry-1.docker.io", registry_host("docker.io")):
-        return "docker.io"
-    return parse_reference(f"{host}/login").domain
 
 
 def _status(shown: str, fresh: bool) -> str:

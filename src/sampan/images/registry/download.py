@@ -18,7 +18,8 @@ from sampan.images.core.refusal import BusyError
 from sampan.images.registry.options import RegistryOptions, Slots
 from sampan.images.registry.repository import Repository, back_off_s
 from sampan.images.registry.transport import ConnectError
-from sampan.images.shell.content import BlobWriter, ContentStore
+from sampan.images.shell.blob_writer import BlobWriter
+from sampan.images.shell.content import ContentStore
 from sampan.images.shell.thread import in_thread
 
 __all__ = ["Downloads", "Report"]

@@ -11,13 +11,13 @@ from typing import Final
 
 from sampan.base.errors import InvalidError, LimitError, NotFoundError
 from sampan.images.core.image import Image, parse_image
-from sampan.images.core.manifest import Descriptor, Index, Manifest, parse_manifest
+from sampan.images.core.manifest import CONFIG_BYTES, Descriptor, Index, Manifest, parse_manifest
 from sampan.images.core.platform import Platform, platform_of, preferences
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import Reference
 from sampan.images.registry.download import Downloads, Report
 from sampan.images.registry.repository import Repository
-from sampan.images.shell.index import CONFIG_BYTES, Entry
+from sampan.images.shell.index import Entry
 from sampan.images.shell.store import ImageStore, NewImage
 from sampan.images.shell.thread import in_thread
 
@@ -118,8 +118,7 @@ class Pull:
 
     async def _manifest(self, descriptor: Descriptor) -> bytes:
         digest = descriptor.digest
-        self._content.use((digest,))
-        if await in_thread(self._content.has, digest):
+        if await in_thread(self._content.claim, digest):
             return await in_thread(self._content.read, digest)
         raw, _ = await self._repository.manifest(digest)
         await in_thread(self._content.put, raw, digest)
@@ -139,8 +138,7 @@ class Pull:
         if not manifest.is_image:
             kind = manifest.artifact_type or config.media_type
             raise InvalidError(f"unsupported media type {kind}: this is not an image")
-        self._content.use((config.digest,))
-        if await in_thread(self._content.has, config.digest):
+        if await in_thread(self._content.claim, config.digest):
             raw = await in_thread(self._content.read, config.digest, CONFIG_BYTES)
         else:
             raw = await self._repository.document(config, CONFIG_BYTES)
@@ -158,8 +156,7 @@ class Pull:
     async def _layers(self, chosen: _Chosen) -> bool:
         """Download and unpack the layers; returns whether anything was missing."""
         layers = {layer.digest: layer for layer in chosen.manifest.layers}
-        self._content.use(layers)
-        here = await in_thread(lambda: [one for one in layers if self._content.has(one)])
+        here = await in_thread(lambda: [one for one in layers if self._content.claim(one)])
         for digest in layers:
             self._tell("Pulling fs layer" if digest not in here else "Already exists", digest)
         tasks = {

@@ -154,8 +154,7 @@ class Pushes:
     async def _compress(self, layer: Descriptor) -> Descriptor:
         found = self._compressed.get(layer.digest)
         if found is not None:
-            self._content.use((found.digest,))
-            if await in_thread(self._content.has, found.digest):
+            if await in_thread(self._content.claim, found.digest):
                 return found
         found = await in_thread(_compress, self._content, layer.digest)
         self._compressed[layer.digest] = found

@@ -12,11 +12,11 @@ from typing import BinaryIO, Final
 from sampan.base.errors import InvalidError, LimitError
 from sampan.images.core.digest import ALGORITHMS, digest_of
 from sampan.images.core.image import Image, parse_image
+from sampan.images.core.manifest import CONFIG_BYTES
 from sampan.images.core.reference import is_digest
 from sampan.images.core.tar import Entry, Kind, TarError
 from sampan.images.core.tarreader import TarReader
 from sampan.images.shell.content import ContentStore
-from sampan.images.shell.index import CONFIG_BYTES
 from sampan.images.shell.streamsource import StreamSource
 
 __all__ = ["ArchiveFiles"]
@@ -67,8 +67,7 @@ class ArchiveFiles:
         if entry.extents is not None:
             raise InvalidError(f"{name}: sparse files are not expected in an archive of images")
         expected = _digest_in(name)
-        if expected and self.content.has(expected):
-            self.content.use((expected,))
+        if expected and self.content.claim(expected):
             return expected  # what the archive has under this name cannot matter
         if entry.size <= _HELD_BYTES and self._held_bytes + entry.size <= _ALL_HELD_BYTES:
             data = b"".join(bytes(piece) for piece in reader.data())
@@ -101,7 +100,7 @@ class ArchiveFiles:
 
     def here(self, digest: str) -> bool:
         """Tell whether content came with the archive, or was here before."""
-        return digest in self._held or self.content.has(digest)
+        return digest in self._held or self.content.claim(digest)
 
     def bytes(self, digest: str, limit_bytes: int) -> bytes:
         """Return a document."""
@@ -117,9 +116,8 @@ class ArchiveFiles:
         held = self._held.get(digest)
         if held is not None:
             self.content.put(held, digest)
-        elif not self.content.has(digest):
+        elif not self.content.claim(digest):
             raise InvalidError(f"the archive lacks the blob {digest} that its manifest names")
-        self.content.use((digest,))
         return digest
 
     def image(self, digest: str) -> Image:

@@ -8,24 +8,22 @@ when it breaks off, also over a restart, and is gone on with later.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, Protocol
 
-from sampan.base.errors import ConflictError, InvalidError, LimitError, NotFoundError
-from sampan.images.core.digest import ALGORITHMS, new_hash, split_digest
+from sampan.base.errors import ConflictError, LimitError, NotFoundError
+from sampan.images.core.digest import ALGORITHMS, split_digest
+from sampan.images.shell.blob_writer import BlobWriter
+from sampan.images.shell.watched_blobs import WatchedBlobs
 
-__all__ = ["BlobWriter", "Blobs", "ContentStore", "replace_file"]
+__all__ = ["Blobs", "ContentStore", "replace_file"]
 
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
-_COPY_BYTES: Final = 1 << 20
 _PARTIAL_S: Final = 24 * 3600.0
 
 
@@ -76,6 +74,11 @@ class ContentStore:
             if self._operations:
                 self._used.update(digests)
 
+    def claim(self, digest: str) -> bool:
+        """Tell whether a blob is here, which then stays while operations are under way."""
+        self.use((digest,))
+        return self.has(digest)
+
     def forget_partial(self, age_s: float = 0.0) -> int:
         """Remove what is left of blobs that nobody writes, and the older of those begun.
 
@@ -84,10 +87,11 @@ class ContentStore:
         oldest, freed = time.time() - age_s, 0
         for path in self._ingest.iterdir():
             known = path.name.partition("-")[0] in ALGORITHMS
-            status = path.stat()
-            if path not in self._active and (not known or status.st_mtime <= oldest):
-                freed += status.st_size
-                path.unlink(missing_ok=True)
+            with self._using, contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                if path not in self._active and (not known or status.st_mtime <= oldest):
+                    path.unlink()
+                    freed += status.st_size
         return freed
 
     def path(self, digest: str) -> Path:
@@ -115,7 +119,7 @@ class ContentStore:
 
     def watched(self, told: Callable[[str, int], None]) -> Blobs:
         """Return the same blobs; `told` hears from which one how many bytes have been read."""
-        return _Watched(self, told)
+        return WatchedBlobs(self.path, told)
 
     def read(self, digest: str, limit_bytes: int = 8 << 20) -> bytes:
         """Return a small blob; LimitError for a large one."""
@@ -144,17 +148,19 @@ class ContentStore:
             return BlobWriter(self, self._ingest / secrets.token_hex(8), algorithm, expected)
         algorithm, digits = split_digest(expected)
         path = self._ingest / f"{algorithm}-{digits}"
-        if path in self._active:
-            raise ConflictError(f"blob {expected} is being written")
         return BlobWriter(self, path, algorithm, expected, resume=True)
 
     def begin(self, path: Path) -> None:
-        """Note that a blob is being written there."""
-        self._active.add(path)
+        """Note that a blob is being written there; ConflictError when that is so already."""
+        with self._using:
+            if path in self._active:
+                raise ConflictError(f"{path.name} is being written")
+            self._active.add(path)
 
     def end(self, path: Path) -> None:
         """Note that it no longer is."""
-        self._active.discard(path)
+        with self._using:
+            self._active.discard(path)
 
     def put(self, data: bytes, expected: str | None = None) -> str:
         """Store a small blob; returns its digest."""
@@ -181,128 +187,6 @@ class ContentStore:
                     freed += path.stat().st_size
                     path.unlink()
         return freed
-
-
-class _Watched:
-    def __init__(self, store: ContentStore, told: Callable[[str, int], None]) -> None:
-        self._store = store
-        self._told = told
-
-    def open(self, digest: str) -> BinaryIO:
-        """Open one for reading."""
-        self._store.size(digest)
-        file = _WatchedFile(self._store.path(digest))
-        file.told = partial(self._told, digest)
-        return cast(BinaryIO, file)
-
-
-class _WatchedFile(io.FileIO):
-    """A file that tells how far it has been read, once for each piece of some size."""
-
-    told: Callable[[int], None]
-    _next_bytes = 0
-
-    def _tell(self) -> None:
-        at = self.tell()
-        if at >= self._next_bytes:
-            self._next_bytes = at + _COPY_BYTES
-            self.told(at)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(-1 if size is None else size) or b""
-        self._tell()
-        return data
-
-    def readinto(self, buffer: Any, /) -> int:
-        count = super().readinto(buffer) or 0
-        self._tell()
-        return count
-
-
-class BlobWriter:
-    """A blob under way; without `commit` nothing of it is seen."""
-
-    def __init__(
-        self,
-        store: ContentStore,
-        path: Path,
-        algorithm: str,
-        expected: str | None,
-        *,
-        resume: bool = False,
-    ) -> None:
-        self._store = store
-        self._path = path
-        self._algorithm = algorithm
-        self._expected = expected
-        self._resume = resume
-        self._hash = new_hash(algorithm)
-        self.size_bytes = 0
-        # Closed by commit, abort or leave.
-        self._file: BinaryIO | None = open(path, "r+b" if resume and path.exists() else "wb")
-        store.begin(path)
-        while data := self._file.read(_COPY_BYTES) if resume and self._file.readable() else b"":
-            self._hash.update(data)
-            self.size_bytes += len(data)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take more of it."""
-        assert self._file is not None
-        self._hash.update(data)
-        self._file.write(data)
-        self.size_bytes += len(data)
-
-    def restart(self) -> None:
-        """Begin again with nothing."""
-        assert self._file is not None
-        self._file.seek(0)
-        self._file.truncate()
-        self._hash = new_hash(self._algorithm)
-        self.size_bytes = 0
-
-    def commit(self) -> str:
-        """Verify, flush and name the blob; returns its digest. InvalidError when it is another."""
-        assert self._file is not None
-        digest = f"{self._algorithm}:{self._hash.hexdigest()}"
-        if self._expected is not None and digest != self._expected:
-            self.abort()
-            raise InvalidError(f"digest mismatch: expected {self._expected}, got {digest}")
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
-        self._close()
-        self._store.use((digest,))
-        os.replace(self._path, self._store.path(digest))
-        return digest
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._store.end(self._path)
-
-    def abort(self) -> None:
-        """Throw away what was written."""
-        if self._file is not None:
-            self._path.unlink(missing_ok=True)
-            self._close()
-
-    def leave(self) -> None:
-        """Break off; what was written stays if it can be gone on with."""
-        if self._resume and self.size_bytes:
-            self._close()
-        else:
-            self.abort()
-
-    def __enter__(self) -> BlobWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.leave()
 
 
 def _sync_folder(path: Path) -> None:

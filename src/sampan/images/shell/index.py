@@ -20,6 +20,7 @@ from sampan.base.errors import InvalidError, NotFoundError, SampanError
 from sampan.images.core.digest import verify
 from sampan.images.core.image import Image, chain_ids, parse_image
 from sampan.images.core.manifest import (
+    CONFIG_BYTES,
     MANIFEST_BYTES,
     OCI_INDEX,
     Descriptor,
@@ -30,10 +31,7 @@ from sampan.images.core.manifest import (
 from sampan.images.core.reference import is_digest, parse_reference
 from sampan.images.shell.content import ContentStore, replace_file
 
-__all__ = ["CONFIG_BYTES", "Entry", "ImageIndex"]
-
-CONFIG_BYTES: Final = 8 << 20
-"""No configuration may be larger."""
+__all__ = ["Entry", "ImageIndex"]
 
 _NAME: Final = "io.containerd.image.name"
 _REF: Final = "org.opencontainers.image.ref.name"
@@ -248,14 +246,27 @@ class ImageIndex:
         """Return the image of a whole id."""
         return self._entries.get(id_)
 
-    def add(self, id_: str, manifest: Descriptor, *, parent: str = "", index: str = "") -> Entry:
-        """Add an image whose configuration and manifest are here, or find it again."""
+    def add(
+        self,
+        id_: str,
+        manifest: Descriptor,
+        *,
+        parent: str = "",
+        index: str = "",
+        own: bool = False,
+    ) -> Entry:
+        """Add an image whose configuration and manifest are here, or find it again.
+
+        A manifest that came with it takes the place of another; one of our `own` does not.
+        """
         entry = self._entries.get(id_)
         if entry is None:
             entry = self._entries[id_] = Entry(id_, manifest, self._images, parent, index)
-        elif index:
+        elif not own and manifest.digest != entry.manifest.digest:
             entry.index = index
             entry.replace(manifest)
+        else:
+            entry.index = index or entry.index
         return entry
 
     def family(self, entry: Entry) -> list[Entry]:

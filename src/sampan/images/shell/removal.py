@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sampan.base.errors import ConflictError
+from sampan.images.core.platform import Platform
 from sampan.images.core.reference import parse_reference
 from sampan.images.shell.index import Entry
 from sampan.images.shell.store import ImageStore, names_meant
 from sampan.images.shell.thread import in_thread
 
-__all__ = ["Users", "prune_images", "remove_image"]
+__all__ = ["Users", "prune_images", "remove_image", "remove_platforms"]
 
 Users = Callable[[str], Sequence[str]]
 """Returns the short ids of containers of an image, those that run marked by a "!"."""
@@ -95,6 +96,29 @@ async def _drop(store: ImageStore, entry: Entry) -> list[dict[str, str]]:
 def _chains_of_its_own(entry: Entry, others: Sequence[Entry]) -> list[str]:
     used = {chain for one in others for chain in one.chains()}
     return [chain for chain in entry.chains() if chain not in used]
+
+
+async def remove_platforms(
+    store: ImageStore, text: str, platforms: Sequence[Platform], users: Users, *, force: bool
+) -> list[dict[str, str]]:
+    """Remove some platforms of what a name stands for; the name goes with the last of them.
+
+    Raises as `remove_image` does, and NotFoundError for a platform that is not here.
+    """
+    gone = []
+    async with store.changing():
+        chosen = {one.id: one for one in (store.find(text, platform) for platform in platforms)}
+        for entry in chosen.values():
+            rest = [one for one in store.index.family(entry) if one.id not in chosen]
+            if not rest:
+                gone += await _remove(store, text, users, force)
+                break
+            _check_by_id(entry, users(entry.id), force)
+            for name in (*entry.tags, *entry.digests):
+                store.index.name(rest[0], name)
+            gone += await _drop(store, entry)
+        await store.collect()
+    return gone
 
 
 async def prune_images(

@@ -226,7 +226,13 @@ class ImageStore:
         entries = []
         async with self.changing():
             for new, manifest in zip(images, manifests, strict=True):
-                entry = self.index.add(new.image.id, manifest, parent=new.parent, index=new.index)
+                entry = self.index.add(
+                    new.image.id,
+                    manifest,
+                    parent=new.parent,
+                    index=new.index,
+                    own=new.manifest is None,
+                )
                 for name in new.names:
                     self.index.name(entry, name)
                 entries.append(entry)
