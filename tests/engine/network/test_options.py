@@ -62,17 +62,39 @@ def test_flags_of_the_default_network(own: Place) -> None:
     assert "sampan0" not in rules
 
 
-@pytest.mark.parametrize(
-    "own",
-    [["link add mybr type bridge", "addr add 10.97.0.5/24 dev mybr", "link set mybr up"]],
-    indirect=True,
-)
+MY_BRIDGE = [
+    *("link add mybr type bridge", "addr add 10.97.0.5/24 dev mybr", "link set mybr up"),
+    *("link add mine type veth peer name other", "link set mine master mybr"),
+]
+
+
+@pytest.mark.parametrize("own", [MY_BRIDGE], indirect=True)
 def test_a_bridge_of_ones_own(own: Place) -> None:
     own.engine.flags = ["--bridge=mybr"]
     own.engine.start().load()
     own.serve("--name", "web")
     assert own.netns.get(f"http://{own.address('web')}/") == "hello\n"
     assert own.gateway("bridge") == "10.97.0.5"
+    own.engine.kill()
+    own.engine.start()
+    assert own.netns.get(f"http://{own.address('web')}/") == "hello\n"
+    assert {"mine", "other"} < set(own.netns.links("veth"))
+
+
+@pytest.mark.parametrize("own", [MY_BRIDGE], indirect=True)
+def test_devices_of_others_stay_what_they_are(own: Place) -> None:
+    engine = own.engine
+    engine.start().load()
+    named = "com.docker.network.bridge.name="
+    refused = engine.docker("network", "create", "-o", f"{named}mine", "n", check=False)
+    assert b"a device named mine is there, and it is no bridge" in refused.stderr
+    engine.docker("network", "create", "-o", f"{named}mybr", "used")
+    own.serve("--network", "used", "--name", "web")
+    assert own.netns.get(f"http://{own.address('web', 'used')}/") == "hello\n"
+    engine.docker("rm", "-f", "web")
+    engine.docker("network", "rm", "used")
+    assert "mybr" in own.netns.links("bridge")
+    assert {"mine", "other"} <= set(own.netns.links("veth"))
 
 
 def test_a_host_without_forwarding_by_us(own: Place) -> None:

@@ -34,8 +34,8 @@ from sampan.engine.network.core.definition import NetworkOptions
 from sampan.engine.network.core.ipam import DEFAULT_POOLS, parse_pool
 from sampan.engine.network.core.model import DnsSettings, EndpointRequest, NetworkRecord, Sandbox
 from sampan.engine.network.core.resolvconf import resolv_text, settled
-from sampan.engine.network.shell.kernel import NAMES_ADDRESS
 from sampan.engine.network.shell.networks import Networks
+from sampan.engine.network.shell.questions import NAMES_ADDRESS
 
 __all__ = ["ContainerNetworking"]
 

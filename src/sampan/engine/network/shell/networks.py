@@ -15,32 +15,21 @@ that starts finds every leftover of one that was killed.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import ConflictError, DeniedError, InvalidError, NotFoundError, SampanError
 from sampan.engine.network.core.definition import Definition, NetworkOptions
-from sampan.engine.network.core.ipam import (
-    AddressPool,
-    Subnet,
-    choose_subnet,
-    refuse_overlap,
-    unique_local,
-)
 from sampan.engine.network.core.model import (
     AS_THE_HOST,
-    BRIDGE_OPTION,
     DnsSettings,
     Endpoint,
     EndpointRequest,
-    IpamConfig,
     NetworkRecord,
     PortMapping,
     Sandbox,
@@ -49,10 +38,12 @@ from sampan.engine.network.core.names import NameTable
 from sampan.engine.network.core.network import Network
 from sampan.engine.network.core.nftables import IPV4, IPV6
 from sampan.engine.network.core.ruleset import FAMILIES, network_elements
-from sampan.engine.network.shell.kernel import Kernel, write_setting
+from sampan.engine.network.core.subnets import Space, default_network, network_subnets
+from sampan.engine.network.shell.kernel import Kernel
 from sampan.engine.network.shell.records import Records
 from sampan.engine.network.shell.resolver import HostResolution, Resolver
 from sampan.engine.network.shell.sandboxes import Sandboxes
+from sampan.engine.network.shell.settings import write_setting
 from sampan.engine.network.shell.worker import KernelThread
 
 __all__ = ["Networks"]
@@ -133,9 +124,9 @@ class Networks:
     def _restore(self, bridges: Collection[str], devices: Collection[str]) -> None:
         """Put the kernel into the state that the records tell; on the thread."""
         assert self._kernel is not None and self._sandboxes is not None
-        self._kernel.remove_leftovers(bridges, devices)
+        self._kernel.bridges.remove_leftovers(bridges, devices)
         for network in self._bridges():
-            self._kernel.ensure_bridge(network.record, network.bridge_addresses())
+            self._kernel.bridges.ensure(network.record, network.bridge_addresses())
         if bridges:
             self._make_rules()
 
@@ -143,7 +134,7 @@ class Networks:
         """Put the rules in place, and let this host forward; on the thread."""
         assert self._kernel is not None and self._sandboxes is not None
         records = [one.record for one in self._bridges()]
-        self._kernel.make_rules(records, self._sandboxes.rules())
+        self._kernel.rules.make(records, self._sandboxes.rules())
         if self._options.ip_forward:
             write_setting("ipv4/ip_forward", "1")
             if any(record.ipv6 for record in records):
@@ -199,7 +190,7 @@ class Networks:
                 name=definition.name,
                 driver=definition.driver,
                 created=_now(),
-                ipam=await self._subnets(definition, id_),
+                ipam=network_subnets(definition, await self._space(), id_),
                 ipv4=definition.ipv4,
                 ipv6=definition.ipv6,
                 internal=definition.internal,
@@ -220,44 +211,27 @@ class Networks:
         assert kernel is not None
         self._records.put(record.id, record.document())
         try:
-            kernel.ensure_bridge(record, Network(record).bridge_addresses())
-            if not kernel.has_rules:
+            kernel.bridges.ensure(record, Network(record).bridge_addresses())
+            if not kernel.rules.in_force:
                 self._make_rules()
             self._change_rules(record)
         except BaseException:
-            kernel.remove_bridge(record.bridge)
+            kernel.bridges.remove(record.bridge)
             self._records.remove(record.id)
             raise
 
     def _change_rules(self, record: NetworkRecord, *, remove: bool = False) -> None:
         assert self._kernel is not None
         changes = [(one, change) for one in FAMILIES for change in network_elements(record, one)]
-        self._kernel.change_rules(changes, remove=remove)
+        self._kernel.rules.change(changes, remove=remove)
         if record.ipv6 and self._options.ip_forward and not remove:
             write_setting("ipv6/conf/all/forwarding", "1")
 
-    async def _subnets(self, definition: Definition, id_: str) -> tuple[IpamConfig, ...]:
-        """Return the network's subnets, chosen where none was given, each with its gateway."""
-        own = [subnet for one in self._networks.values() for subnet in one.subnets]
-        found: list[IpamConfig] = []
-        for version, wanted in ((4, definition.ipv4), (6, definition.ipv6)):
-            given = [one for one in definition.ipam if one.network.version == version]
-            for one in given:
-                refuse_overlap(one.network, own)
-            if wanted and not given:
-                given = [await self._choose(version, id_, own)]
-            found += given if wanted else []
-        return tuple(_with_gateway(one) for one in found)
-
-    async def _choose(self, version: int, id_: str, own: Sequence[Subnet]) -> IpamConfig:
+    async def _space(self) -> Space:
         assert self._kernel is not None
-        routes = await self._thread.call(self._kernel.routes)
-        sources = list(self._options.pools)
-        if version == 6 and all(one.base.version == 4 for one in sources):
-            sources.append(unique_local(hashlib.sha256(id_.encode()).digest()))
-        return IpamConfig(
-            str(choose_subnet(sources, [*own, *routes], version=version)), chosen=True
-        )
+        routes = await self._thread.call(self._kernel.bridges.routes)
+        own = [subnet for one in self._networks.values() for subnet in one.subnets]
+        return Space(self._options.pools, own, routes)
 
     async def remove(self, text: str) -> NetworkRecord:
         """Remove a network; DeniedError while it is predefined or somebody is in it."""
@@ -279,98 +253,33 @@ class Networks:
         assert self._kernel is not None
         self._records.remove(record.id)
         self._change_rules(record, remove=True)
-        self._kernel.remove_bridge(record.bridge)
+        self._kernel.bridges.remove(record.bridge)
 
     async def _open_predefined(self) -> None:
         """Make the networks that are always there; their ids belong to the data directory."""
+        assert self._kernel is not None
         for name, driver in (("host", "host"), ("none", "null")):
             self._add(NetworkRecord(self._own_id(name), name, driver, _now(), predefined=True))
-        options = self._options
         known = self._networks.pop(self._own_id(_DEFAULT), None)
-        if options.bridge == "none":
+        device = self._options.bridge
+        if device == "none":
             if known is not None:
                 self._records.remove(known.record.id)
                 del self._by_name[_DEFAULT]
             return
-        config = await self._default_config(known)
-        settings = {
-            "default_bridge": "true",
-            "enable_icc": str(options.icc).lower(),
-            "enable_ip_masquerade": str(options.ip_masq).lower(),
-            "host_binding_ipv4": options.host_ip,
-            "name": options.bridge,
-        }
-        record = NetworkRecord(
-            id=self._own_id(_DEFAULT),
-            name=_DEFAULT,
-            driver="bridge",
-            created=known.record.created if known is not None else _now(),
-            ipam=(config, *(await self._default_config6(known))),
-            ipv6=options.ipv6,
-            options={
-                **{BRIDGE_OPTION + key: value for key, value in settings.items()},
-                "com.docker.network.driver.mtu": str(options.mtu),
-            },
-            predefined=True,
+        blank = NetworkRecord(self._own_id(_DEFAULT), _DEFAULT, "bridge", _now(), predefined=True)
+        record = default_network(
+            self._options,
+            blank,
+            known.record if known is not None else None,
+            await self._space(),
+            await self._thread.call(self._kernel.bridges.addresses_of_others, device),
         )
         self._records.put(record.id, record.document())
         self._add(record)
 
     def _own_id(self, name: str) -> str:
         return hashlib.sha256(f"{self._mark} {name}".encode()).hexdigest()
-
-    async def _default_config(self, known: Network | None) -> IpamConfig:
-        """Return the default network's subnet: of the flags, as it was, or chosen."""
-        options = self._options
-        auxiliary = {}
-        bip = options.bip or await self._address_of_others(4)
-        if bip:
-            try:
-                bridge = ip_interface(bip)
-            except ValueError:
-                raise InvalidError(
-                    f"invalid --bip {options.bip}: an address with its length"
-                ) from None
-            config = IpamConfig(str(bridge.network), str(bridge.ip), options.fixed_cidr)
-        elif known is not None and known.record.ipam and known.record.ipam[0].chosen:
-            config = dataclasses.replace(known.record.ipam[0], ip_range=options.fixed_cidr)
-        else:
-            own = [subnet for one in self._networks.values() for subnet in one.subnets]
-            config = _with_gateway(await self._choose(4, "", own))
-            config = dataclasses.replace(config, ip_range=options.fixed_cidr)
-        if options.default_gateway:
-            auxiliary["DefaultGatewayIPv4"] = options.default_gateway
-        return dataclasses.replace(config, auxiliary=auxiliary)
-
-    async def _address_of_others(self, version: int) -> str:
-        """Return the address of a bridge that was there before the engine, which `-b` names."""
-        assert self._kernel is not None
-        found = await self._thread.call(self._kernel.bridge_of_others, self._options.bridge)
-        return next((str(one) for one in found if one.version == version), "")
-
-    async def _default_config6(self, known: Network | None) -> list[IpamConfig]:
-        """Return the default network's subnet of version 6, if it is to have one."""
-        options = self._options
-        if not options.ipv6:
-            return []
-        bip6 = options.bip6 or await self._address_of_others(6)
-        text = bip6 or options.fixed_cidr6
-        try:
-            bridge = ip_interface(text) if text else None
-        except ValueError:
-            raise InvalidError(f"invalid IPv6 subnet of the default network: {text}") from None
-        if bridge is not None:
-            gateway = str(bridge.ip) if bip6 else ""
-            config = IpamConfig(str(bridge.network), gateway, options.fixed_cidr6)
-        else:
-            before = [] if known is None else [one for one in known.record.ipam if one.chosen]
-            six = [one for one in before if one.network.version == 6]
-            own = [subnet for one in self._networks.values() for subnet in one.subnets]
-            config = six[0] if six else await self._choose(6, self._own_id(_DEFAULT), own)
-        if options.default_gateway6:
-            given = {"DefaultGatewayIPv6": options.default_gateway6}
-            config = dataclasses.replace(config, auxiliary=given)
-        return [_with_gateway(config)]
 
     # Sandboxes.
 
@@ -424,16 +333,6 @@ class Networks:
     def _all(self) -> Sandboxes:
         assert self._sandboxes is not None
         return self._sandboxes
-
-
-def _with_gateway(config: IpamConfig) -> IpamConfig:
-    """Return a subnet with a gateway: its first address that nothing else has."""
-    if config.gateway:
-        return config
-    pool = AddressPool(config.network)
-    for text in config.auxiliary.values():
-        pool.take(ip_address(text))
-    return dataclasses.replace(config, gateway=str(pool.allocate()))
 
 
 def _now() -> str:

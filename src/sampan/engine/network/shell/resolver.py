@@ -24,7 +24,7 @@ from sampan.engine.network.core.dns import Question
 from sampan.engine.network.core.model import DnsSettings, Sandbox
 from sampan.engine.network.core.names import NameTable
 from sampan.engine.network.core.resolvconf import Resolution, parse_resolv_conf, settled
-from sampan.engine.network.shell.kernel import ResolverSockets
+from sampan.engine.network.shell.questions import ResolverSockets
 
 __all__ = ["HostResolution", "Resolver"]
 

@@ -25,11 +25,11 @@ from sampan.engine.network.core.model import (
 from sampan.engine.network.core.names import NameTable
 from sampan.engine.network.core.network import Network
 from sampan.engine.network.core.nftables import Elements
-from sampan.engine.network.core.ruleset import port_changes
 from sampan.engine.network.shell import namespace
-from sampan.engine.network.shell.kernel import Kernel, ResolverSockets, Wiring
-from sampan.engine.network.shell.ports import Held, HostPorts
-from sampan.engine.network.shell.proxy import TcpProxy, UdpProxy
+from sampan.engine.network.shell.kernel import Kernel
+from sampan.engine.network.shell.plugs import Wiring
+from sampan.engine.network.shell.publishing import Publishing, udp_ports
+from sampan.engine.network.shell.questions import ResolverSockets
 from sampan.engine.network.shell.records import Records
 from sampan.engine.network.shell.worker import KernelThread
 
@@ -72,12 +72,10 @@ class Sandboxes:
         self._networks = networks
         self._kernel = kernel
         self._thread = thread
-        self._options = options
         self._names = names
         self._table = table
         self._records = Records(directory, durable=False)
-        self._ports = HostPorts(options.host_ip)
-        self._proxies: dict[str, list[TcpProxy | UdpProxy]] = {}
+        self._publishing = Publishing(options, kernel.rules)
         self._open: dict[str, Sandbox] = {}
         self._going: list[Endpoint] = []
         self._sweeping: asyncio.Task[None] | None = None
@@ -110,11 +108,9 @@ class Sandboxes:
                 endpoint = self._allocate(key, request, sandbox.endpoints)
                 sandbox = dataclasses.replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
                 self._open[key] = sandbox
-            changes = self._publish(sandbox, ports, label or key)
-            sandbox = dataclasses.replace(
-                sandbox, ports=tuple(one.mapping for one in self._ports.held(key))
-            )
-            self._open[key] = sandbox
+            default_ip = self._host_ip(sandbox)
+            held, changes = self._publishing.open(sandbox, ports, default_ip, label or key)
+            sandbox = self._open[key] = dataclasses.replace(sandbox, ports=tuple(held))
             sockets = await self._thread.call(self._make, sandbox, changes)
             if sockets is not None:
                 self._names.serve(key, sockets)
@@ -130,15 +126,20 @@ class Sandboxes:
         self._records.put(sandbox.key, sandbox.document())
         published = bool(sandbox.ports)
         wirings = [Wiring(one, self._record(one.network), published) for one in sandbox.endpoints]
-        sockets = self._kernel.make_sandbox(
+        sockets = self._kernel.plugs.make_sandbox(
             Path(sandbox.path), wirings, names=self._wants_names(sandbox)
         )
-        self._kernel.change_rules(changes)
-        self._kernel.forget_flows(_udp_ports(sandbox))
+        self._kernel.rules.change(changes)
+        self._kernel.rules.forget_flows(udp_ports(sandbox))
         return sockets
 
     def _record(self, network: str) -> NetworkRecord:
         return self._networks[network].record
+
+    def _host_ip(self, sandbox: Sandbox) -> str:
+        """Return where the sandbox's main network publishes ports, empty when it does not say."""
+        gateway = sandbox.gateway_endpoint(4)
+        return self._record(gateway.network).host_ip if gateway is not None else ""
 
     def _wants_names(self, sandbox: Sandbox) -> bool:
         return any(self._record(one.network).has_names for one in sandbox.endpoints)
@@ -196,79 +197,13 @@ class Sandboxes:
         if network is not None:
             network.release(endpoint)
 
-    def _versions(self, sandbox: Sandbox, protocol: str) -> set[int]:
-        """Return the IP versions that ports can be published on: proxied where they differ."""
-        own: set[int] = {
-            one.version for endpoint in sandbox.endpoints for one in endpoint.addresses()
-        }
-        copied = self._options.userland_proxy and protocol != "sctp"
-        if own and copied and _host_has_ipv6():
-            return {4, 6}
-        return own
-
-    def _targets(self, sandbox: Sandbox) -> list[str]:
-        """Return the addresses that published ports lead to: of the endpoint with the gateway."""
-        found = []
-        for version in (4, 6):
-            endpoint = sandbox.gateway_endpoint(version)
-            if endpoint is not None:
-                found += [str(one) for one in endpoint.addresses() if one.version == version]
-        return found
-
-    def _publish(
-        self, sandbox: Sandbox, ports: Sequence[PortMapping], label: str
-    ) -> list[tuple[int, Elements]]:
-        """Hold host ports and copy where rules cannot lead; returns what to add to the rules."""
-        targets = self._targets(sandbox)
-        if not ports or not targets:
-            return []
-        gateway = sandbox.gateway_endpoint(4)
-        default = self._record(gateway.network).host_ip if gateway is not None else ""
-        try:
-            held: list[Held] = []
-            for one in ports:
-                versions = self._versions(sandbox, one.protocol)
-                held += self._ports.reserve(sandbox.key, [one], versions, default)
-        except SampanError as error:
-            endpoint = sandbox.gateway_endpoint(4) or sandbox.endpoints[0]
-            raise type(error)(
-                "driver failed programming external connectivity on endpoint "
-                f"{label} ({endpoint.id}): {error}"
-            ) from error
-        self._start_proxies(sandbox.key, held, targets)
-        return port_changes([one.mapping for one in held], targets)
-
-    def _start_proxies(self, key: str, held: Sequence[Held], targets: Sequence[str]) -> None:
-        if not self._options.userland_proxy:
-            return
-        proxies = self._proxies.setdefault(key, [])
-        for one in held:
-            version6 = ":" in one.mapping.host_ip
-            same = next((to for to in targets if (":" in to) == version6), None)
-            # What comes from ::1 no rule can lead on.
-            led = same is not None and not version6 and self._kernel.leads(4)
-            if one.socket is None or led:
-                continue
-            target = same or targets[0], one.mapping.port
-            if one.mapping.protocol == "tcp":
-                proxies.append(TcpProxy(one.socket, target))
-            elif one.mapping.protocol == "udp":
-                proxies.append(UdpProxy(one.socket, target))
-
-    def _stop_publishing(self, sandbox: Sandbox) -> list[tuple[int, Elements]]:
-        """Let host ports go; returns what to remove from the rules."""
-        for proxy in self._proxies.pop(sandbox.key, ()):
-            proxy.close()
-        self._ports.release(sandbox.key)
-        return port_changes(sandbox.ports, self._targets(sandbox))
-
     async def close(self, key: str) -> None:
         """Take a sandbox down: names, ports, addresses, namespace. No harm when there is none."""
         sandbox = self._open.get(key)
         if sandbox is None:
             return
         self._names.drop(key)
-        changes = self._stop_publishing(sandbox)
+        changes = self._publishing.close(sandbox)
         for endpoint in sandbox.endpoints:
             self._leave(key, endpoint)
         try:
@@ -289,14 +224,14 @@ class Sandboxes:
         await asyncio.sleep(_SWEEP_AFTER_S)
         self._sweeping = None
         going, self._going = self._going, []
-        await self._thread.call(self._kernel.unplug, going)
+        await self._thread.call(self._kernel.plugs.unplug, going)
 
     def _unmake(self, sandbox: Sandbox, changes: Sequence[tuple[int, Elements]]) -> None:
         """Do the kernel's part of a closing; on the thread."""
         try:
-            self._kernel.change_rules(changes, remove=True)
-            self._kernel.forget_flows(_udp_ports(sandbox))
-            self._kernel.silence(sandbox.endpoints)
+            self._kernel.rules.change(changes, remove=True)
+            self._kernel.rules.forget_flows(udp_ports(sandbox))
+            self._kernel.plugs.silence(sandbox.endpoints)
         except OSError as error:
             _LOG.warning("sandbox %s: %s", sandbox.key[:12], error)
         namespace.release(Path(sandbox.path))
@@ -313,6 +248,7 @@ class Sandboxes:
         except BaseException:
             self._leave(key, endpoint)
             self._release(endpoint)
+            self._records.put(key, before.document())
             raise
         self._open[key] = after
         if sockets is not None:
@@ -324,8 +260,8 @@ class Sandboxes:
         self._records.put(after.key, after.document())
         path = Path(after.path)
         wiring = Wiring(endpoint, self._record(endpoint.network), bool(after.ports))
-        self._kernel.add_endpoint(path, wiring, after.endpoints)
-        return self._kernel.reopen_resolver(path) if names else None
+        self._kernel.plugs.add_endpoint(path, wiring, after.endpoints)
+        return self._kernel.plugs.reopen_resolver(path) if names else None
 
     async def disconnect(self, key: str, network_id: str) -> None:
         """Take an endpoint out of an open sandbox; NotFoundError when it has none there."""
@@ -342,22 +278,17 @@ class Sandboxes:
         await self._moved(before, after)
 
     def _take_out(self, after: Sandbox, endpoint: Endpoint) -> None:
-        self._kernel.remove_endpoint(Path(after.path), endpoint, after.endpoints)
+        self._kernel.plugs.remove_endpoint(Path(after.path), endpoint, after.endpoints)
         self._records.put(after.key, after.document())
 
     async def _moved(self, before: Sandbox, after: Sandbox) -> None:
         """Lead published ports to the endpoint that has the gateway now."""
-        old, new = self._targets(before), self._targets(after)
-        if old == new or not after.ports:
-            return
-        for proxy in self._proxies.pop(after.key, ()):
-            proxy.close()
-        await self._thread.call(
-            self._kernel.change_rules, port_changes(after.ports, old), remove=True
-        )
+        gone, new = self._publishing.move(before, after)
+        rules = self._kernel.rules
+        if gone:
+            await self._thread.call(rules.change, gone, remove=True)
         if new:
-            self._start_proxies(after.key, self._ports.held(after.key), new)
-            await self._thread.call(self._kernel.change_rules, port_changes(after.ports, new))
+            await self._thread.call(rules.change, new)
 
     def rename(self, key: str, names: Mapping[str, Sequence[str]]) -> None:
         """Change what a sandbox is called: names by network."""
@@ -396,7 +327,7 @@ class Sandboxes:
         return [
             change
             for sandbox in self._open.values()
-            for change in port_changes(sandbox.ports, self._targets(sandbox))
+            for change in self._publishing.changes(sandbox)
         ]
 
     async def resume(self) -> None:
@@ -409,26 +340,14 @@ class Sandboxes:
                 continue
             if sockets is not None:
                 self._names.serve(sandbox.key, sockets)
-            self._hold_again(sandbox)
+            self._publishing.resume(sandbox)
 
     def _reenter(self, sandbox: Sandbox) -> ResolverSockets | None:
         path = Path(sandbox.path)
         if self._wants_names(sandbox):
-            return self._kernel.reopen_resolver(path)
+            return self._kernel.plugs.reopen_resolver(path)
         with namespace.entered(path):
             return None
-
-    def _hold_again(self, sandbox: Sandbox) -> None:
-        targets = self._targets(sandbox)
-        for one in sandbox.ports:
-            versions = {6 if ":" in one.host_ip else 4}
-            try:
-                held = self._ports.reserve(sandbox.key, [one], versions)
-            except SampanError as error:
-                _LOG.warning("sandbox %s: %s", sandbox.key[:12], error)
-                continue
-            if targets:
-                self._start_proxies(sandbox.key, held, targets)
 
     async def close_unclaimed(self, owner: str, keys: Collection[str]) -> None:
         """Take down every sandbox of an owner that is not among those named."""
@@ -442,9 +361,7 @@ class Sandboxes:
             self._sweeping.cancel()
         for sandbox in self._open.values():
             self._names.drop(sandbox.key)
-            for proxy in self._proxies.pop(sandbox.key, ()):
-                proxy.close()
-            self._ports.release(sandbox.key)
+            self._publishing.leave(sandbox.key)
 
     def remove_strays(self) -> None:
         """Let go of namespaces that no record tells of: an engine died while it made them."""
@@ -455,14 +372,3 @@ class Sandboxes:
                 path.unlink(missing_ok=True)
             elif path.suffix != ".json" and path.name not in self._open:
                 namespace.release(path)
-
-
-def _udp_ports(sandbox: Sandbox) -> set[int]:
-    return {one.host_port for one in sandbox.ports if one.protocol == "udp"}
-
-
-def _host_has_ipv6() -> bool:
-    try:
-        return Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").read_text().strip() == "0"
-    except OSError:
-        return False

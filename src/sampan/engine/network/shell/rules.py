@@ -1,0 +1,117 @@
+"""The engine's packet rules in the kernel. Blocks; one thread only."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from sampan.engine.network.core import ruleset
+from sampan.engine.network.core.conntrack import delete_flow, flow_to, list_flows
+from sampan.engine.network.core.model import NetworkRecord
+from sampan.engine.network.core.netlink import Message
+from sampan.engine.network.core.nftables import IPV4, IPV6, Elements, batch, delete_table, elements
+from sampan.engine.network.shell.netlink import NETFILTER, NetlinkError, NetlinkSocket
+
+__all__ = ["PacketRules"]
+
+_LOG = logging.getLogger(__name__)
+_FLOWS_AT_ONCE: Final = 64
+
+
+class PacketRules:
+    """The tables of `families`; none of them when there are no families."""
+
+    def __init__(self, families: Collection[int]) -> None:
+        self._families = families
+        self._filter: NetlinkSocket | None = None
+
+    def close(self) -> None:
+        """Close the socket; the rules stay."""
+        if self._filter is not None:
+            self._filter.close()
+            self._filter = None
+
+    @property
+    def in_force(self) -> bool:
+        """Tell whether there are rules."""
+        return self._filter is not None
+
+    def leads(self, version: int) -> bool:
+        """Tell whether packet rules lead published ports of an IP version to containers."""
+        family = {4: IPV4, 6: IPV6}[version]
+        return self._filter is not None and family in self._families
+
+    def make(self, records: Sequence[NetworkRecord], ports: Sequence[tuple[int, Elements]]) -> bool:
+        """Put all packet rules in place at once, instead of what was there.
+
+        Returns False without nf_tables, and without --iptables: then what was there goes.
+        """
+        if self._filter is None:
+            self._filter = NetlinkSocket(NETFILTER)
+        try:
+            for family in ruleset.FAMILIES:
+                if family not in self._families:
+                    self._filter.transact(batch(delete_table(ruleset.TABLE, family)))
+            if self._families:
+                self._make_tables(records, ports)
+                return True
+        except OSError as error:
+            _LOG.warning("no packet rules, ports are published by copying: %s", error)
+        self.close()
+        return False
+
+    def _make_tables(
+        self, records: Sequence[NetworkRecord], ports: Sequence[tuple[int, Elements]]
+    ) -> None:
+        assert self._filter is not None
+        for replace in (False, True):
+            commands = ruleset.whole(self._families, records, ports, replace=replace)
+            try:
+                self._filter.transact(batch(commands))
+            except NetlinkError as error:
+                if error.errno != errno.EEXIST or replace:
+                    raise
+            else:
+                return
+
+    def change(self, changes: Sequence[tuple[int, Elements]], *, remove: bool = False) -> None:
+        """Add elements to the maps, or remove them; all or none."""
+        changes = [one for one in changes if one[0] in self._families]
+        if self._filter is None or not changes:
+            return
+        commands: list[Message] = []
+        for family, change in changes:
+            commands += elements(ruleset.TABLE, family, change, remove=remove)
+        try:
+            self._filter.transact(batch(commands))
+        except NetlinkError as error:
+            if not (remove and error.errno == errno.ENOENT):
+                raise
+            self._remove_one_by_one(changes)
+
+    def _remove_one_by_one(self, changes: Sequence[tuple[int, Elements]]) -> None:
+        """Remove those elements that are there."""
+        assert self._filter is not None
+        for family, change in changes:
+            for item in change.items:
+                one = elements(ruleset.TABLE, family, Elements(change.map, (item,)), remove=True)
+                try:
+                    self._filter.transact(batch(one))
+                except NetlinkError as error:
+                    if error.errno != errno.ENOENT:
+                        raise
+
+    def forget_flows(self, udp_ports: Collection[int]) -> None:
+        """Let flows of datagrams to ports of the host begin anew, by the rules of now."""
+        if self._filter is None or not udp_ports:
+            return
+        try:
+            found = [flow_to(one, udp_ports) for one in self._filter.dump(list_flows())]
+            flows = [delete_flow(one) for one in found if one is not None]
+            for at in range(0, len(flows), _FLOWS_AT_ONCE):
+                batch_ = flows[at : at + _FLOWS_AT_ONCE]
+                self._filter.change(batch_, tolerate=(errno.ENOENT,))
+        except OSError as error:
+            _LOG.debug("flows of datagrams stay as they are: %s", error)

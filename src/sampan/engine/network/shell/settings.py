@@ -1,0 +1,35 @@
+"""Kernel settings of the network namespace that the calling thread is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["bridges_ask", "has_ipv6", "read_setting", "write_setting"]
+
+
+def write_setting(path: str, value: str) -> bool:
+    """Write a setting below /proc/sys/net; False when it is not there."""
+    try:
+        with open(f"/proc/sys/net/{path}", "w") as file:
+            file.write(value)
+    except OSError:
+        return False
+    return True
+
+
+def read_setting(path: str) -> str:
+    """Return a setting below /proc/sys/net, empty without it."""
+    try:
+        return Path(f"/proc/sys/net/{path}").read_text().strip()
+    except OSError:
+        return ""
+
+
+def bridges_ask() -> bool:
+    """Tell whether packets within a bridge pass the packet rules (br_netfilter)."""
+    return read_setting("bridge/bridge-nf-call-iptables") == "1"
+
+
+def has_ipv6() -> bool:
+    """Tell whether there is IPv6."""
+    return read_setting("ipv6/conf/all/disable_ipv6") == "0"
