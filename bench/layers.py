@@ -26,6 +26,9 @@ METRICS: Final = {
     "zstd": Metric("zstd", "MB/s", 400, True, True),
     "gzip": Metric("gzip", "MB/s", 1.5, True),
     "plain": Metric("plain", "MB/s", 0.8, True),
+    "zstd-cpu": Metric("zstd, CPU time of all threads", "s/GB", 1.5, False),
+    "gzip-cpu": Metric("gzip, CPU time of all threads", "s/GB", 1, False),
+    "plain-cpu": Metric("plain, CPU time of all threads", "s/GB", 1.5, False),
 }
 WORDS: Final = {"zstd": ["--zstd"], "gzip": ["-z"], "plain": []}
 COMPRESS: Final = {"zstd": ["zstd", "-3", "-q", "-c"], "gzip": ["gzip", "-6", "-c"]}
@@ -66,17 +69,25 @@ def make_layers(place: Path, limit_bytes: int) -> tuple[dict[str, Path], int]:
     return layers, len(paths)
 
 
-def unpack(peer: str, form: str, layer: Path, target: Path) -> float:
-    """Seconds to unpack into a new directory, with nothing left to be written before."""
+def unpack(peer: str, form: str, layer: Path, target: Path) -> tuple[float, float]:
+    """Seconds, and seconds of CPU time, to unpack into a new directory.
+
+    Nothing is left to be written before.
+    """
     target.mkdir()
     os.sync()
-    began = time.perf_counter()
+    worked, began = cpu_s(), time.perf_counter()
     if peer == "tar":
         subprocess.run(["tar", *WORDS[form], "-xpf", str(layer), "-C", str(target)], check=True)
     else:
         with open(layer, "rb") as file:
             unpack_layer(file, target, Form())
-    return time.perf_counter() - began
+    return time.perf_counter() - began, cpu_s() - worked
+
+
+def cpu_s() -> float:
+    """CPU time of this process, and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def report(results: Results, entries: int, size: int, args: argparse.Namespace) -> str:
@@ -103,7 +114,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench layers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds, 3 at least for a report")
     parser.add_argument("--megabytes", type=int, default=600, help="about how large the layer is")
-    parser.add_argument("--only", action="append", choices=[*METRICS])
+    parser.add_argument("--only", action="append", choices=[*WORDS])
     parser.add_argument("--place", help="where to unpack, the temporary directory by default")
     parser.add_argument("--no-report", action="store_true", help="print, do not write the report")
     return parser.parse_args(arguments)
@@ -124,10 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for round_ in range(args.rounds):
             print(f"round {round_ + 1} of {args.rounds}", flush=True)
             turn = ("tar", "sampan") if round_ % 2 == 0 else ("sampan", "tar")
-            for form in args.only or METRICS:
+            for form in args.only or WORDS:
                 for peer in turn:
                     target = place / f"{form}-{peer}-{round_}"
-                    results.add(form, peer, size / 1e6 / unpack(peer, form, layers[form], target))
+                    took_s, worked_s = unpack(peer, form, layers[form], target)
+                    results.add(form, peer, size / 1e6 / took_s)
+                    results.add(f"{form}-cpu", peer, worked_s / (size / 1e9))
     print()
     print(results.table())
     if not args.no_report:

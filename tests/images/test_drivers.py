@@ -18,6 +18,7 @@ from tests.real import absent, require, require_root
 
 from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
 from sampan.images.core.digest import digest_of
+from sampan.images.core.image import chain_ids
 from sampan.images.shell.content import ContentStore
 from sampan.images.shell.copying import copy_merged
 from sampan.images.shell.snapshots import Snapshots
@@ -204,6 +205,51 @@ def test_a_volume_gets_what_is_seen(root: Path, driver: str, tmp_path: Path) -> 
     assert os.listdir(target) == ["new"]
     assert not os.listxattr(target)
     assert Stack.of(found.files(ids)).resolve("/twin") is None
+
+
+def test_what_a_killed_engine_had_begun_is_gone_after_a_start(root: Path, driver: str) -> None:
+    found = snapshots(root, driver)
+    ids, blobs = image(content := ContentStore(root))
+    found.ensure(ids, blobs, content)
+    lower = found.files(ids)
+    found.driver.begin_layer(root / "layers" / "begun.new", lower)
+    (root / "writable" / "begun.new").mkdir()
+    found.driver.prepare(root / "writable" / "begun.new", lower)
+    found.prepare("whole", ids)
+    (root / "writable" / "whole").rename(root / "writable" / "whole.new")
+    again = Snapshots(root)
+    assert sorted(os.listdir(root / "layers")) == sorted(one[7:] for one in chain_ids(ids))
+    assert again.keys() == os.listdir(root / "writable") == []
+
+
+def test_as_root_of_a_user_namespace(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from sampan.engine.runtime.shell.mounts import filesystem
+from sampan.images.shell.content import ContentStore
+from sampan.images.shell.snapshots import Snapshots
+root = Path(sys.argv[1])
+found, content = Snapshots(root, driver="overlay2"), ContentStore(root)
+ids = [content.put((root / name).read_bytes()) for name in ("1", "2")]
+found.ensure(ids, ids, content)
+found.prepare("one", ids)
+fd = filesystem("overlay", "overlay", found.mounts("one", ids)[0]["options"])
+print([name for name in sorted(os.listdir(f"/proc/self/fd/{fd}")) if len(name) == 1])
+print(os.listdir(f"/proc/self/fd/{fd}/d"))
+os.unlink("e", dir_fd=fd)
+print(found.changes("one", ids))
+"""
+    entries: list[tuple[Entry, ...]] = [
+        (("a", plain, b""), ("d/old", plain, b""), ("e", plain, b"")),
+        ((".wh.a", plain, b""), ("d/.wh..wh..opq", plain, b""), ("d/new", plain, b"")),
+    ]
+    for number, layer in enumerate(entries, 1):
+        (tmp_path / str(number)).write_bytes(archive(*layer))
+    words = ["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, check=False)
+    expected = "['d', 'e']\n['new']\n[Change(path='/e', kind=2)]\n"
+    assert done.stdout.decode() == expected, done.stderr.decode()
 
 
 def test_a_directory_keeps_its_driver(tmp_path: Path) -> None:
