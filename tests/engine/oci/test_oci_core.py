@@ -96,7 +96,7 @@ def test_settings_of_a_process() -> None:
         ({"linux": {"personality": {"domain": "LINUX", "flags": ["x"]}}}, "personality.flags"),
         ({"linux": {"timeOffsets": {"realtime": {"secs": 1}}}}, "timeOffsets"),
         ({"linux": {"memoryPolicy": {}}}, "linux.memoryPolicy"),
-        ({"linux": {"resources": {"network": {"priorities": [{}]}}}}, "network.priorities"),
+        ({"linux": {"resources": {"memory": {"checkBeforeUpdate": True}}}}, "checkBeforeUpdate"),
         ({"zos": {}}, "$.zos"),
         ({"process": None, "hooks": {"prestart": [{"args": []}]}}, "$.hooks.prestart[0].path"),
         ({"mounts": [1]}, "$.mounts[0]"),
@@ -171,15 +171,27 @@ def test_limits_are_merged() -> None:
 
 
 def test_no_limit_is_left_out() -> None:
-    resources = {"cpu": {"burst": 5, "idle": 1}, "memory": {"kernelTCP": 4096}}
+    resources = {
+        "cpu": {"burst": 5, "idle": 1},
+        "memory": {"kernelTCP": 4096},
+        "network": {"classID": 7, "priorities": [{"name": "lo", "priority": 3}]},
+        "rdma": {"mlx5": {"hcaHandles": 2, "hcaObjects": 9}},
+    }
+    both = [
+        ("net_cls.classid", "7"),
+        ("net_prio.ifpriomap", "lo 3"),
+        ("rdma.max", "mlx5 hca_handle=2 hca_object=9"),
+    ]
     assert [(one.file, one.text) for one in writes_v1(resources)] == [
         ("memory.kmem.tcp.limit_in_bytes", "4096"),
         ("cpu.cfs_burst_us", "5"),
         ("cpu.idle", "1"),
+        *both,
     ]
     assert [(one.file, one.text) for one in writes_v2(resources)] == [
         ("cpu.max.burst", "5"),
         ("cpu.idle", "1"),
+        *both,
     ]
 
 

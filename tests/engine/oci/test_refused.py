@@ -26,9 +26,15 @@ pytestmark = [pytest.mark.root]
         ({"linux": {"intelRdt": {"closID": "x"}}}, "Intel RDT"),
         ({"linux": {"personality": {"domain": "BSD"}}}, "$.linux.personality.domain"),
         ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, "$.linux.timeOffsets"),
-        ({"linux": {"resources": {"rdma": {"a": {"hcaHandles": 1}}}}}, "$.linux.resources.rdma"),
-        ({"linux": {"resources": {"network": {"classID": 1}}}}, "network.classID"),
-        ({"linux": {"resources": {"network": {"priorities": [{}]}}}}, "network.priorities"),
+        (
+            {"linux": {"resources": {"rdma": {"a": {"hcaHandles": 1}}}}},
+            "this machine has no rdma.max",
+        ),
+        (
+            {"linux": {"resources": {"network": {"classID": 1}}}},
+            "this machine has no net_cls.classid",
+        ),
+        ({"linux": {"resources": {"network": {"priorities": [{}]}}}}, "network.priorities[0].name"),
         ({"linux": {"resources": {"blockIO": {"leafWeight": 9}}}}, "blockIO.leafWeight"),
         ({"linux": {"resources": {"hugepageLimits": [{"pageSize": "3MB"}]}}}, "3MB"),
         ({"linux": {"resources": {"cpu": {"cpus": "999"}}}}, "cpuset.cpus"),

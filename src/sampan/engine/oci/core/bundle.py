@@ -181,23 +181,12 @@ def _with_devices(resources: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _check_resources(resources: Fields) -> None:
     """Refuse limits that no controller here would hold; a limit is never silently ignored."""
-    if resources.raw("rdma"):
-        raise UnsupportedError("$.linux.resources.rdma: this machine has no rdma controller")
     if resources.object("memory").flag("checkBeforeUpdate"):
         raise UnsupportedError("$.linux.resources.memory.checkBeforeUpdate: is not supported yet")
     block = resources.object("blockIO")
     for name in ("leafWeight", "leafWeightDevice"):
         if block.raw(name):
             raise UnsupportedError(f"$.linux.resources.blockIO.{name}: kernels have it no more")
-    network = resources.object("network")
-    if network.integer("classID"):
-        raise UnsupportedError(
-            "$.linux.resources.network.classID: the net_cls controller is not supported yet"
-        )
-    if network.raw("priorities"):
-        raise UnsupportedError(
-            "$.linux.resources.network.priorities: the net_prio controller is not supported yet"
-        )
 
 
 def read_extras(process: Fields, linux: Fields) -> Extras:

@@ -66,7 +66,7 @@ def writes_v1(resources: Mapping[str, Any]) -> list[Write]:
     for name, file in _THROTTLES.items():
         for text in _of_devices(block, name, "rate"):
             out.append(Write("blkio", f"blkio.throttle.{file}", text))
-    return out + _huge_pages(fields, "limit_in_bytes")
+    return out + _huge_pages(fields, "limit_in_bytes") + _network(fields) + _remote_memory(fields)
 
 
 def writes_v2(resources: Mapping[str, Any]) -> list[Write]:
@@ -103,7 +103,8 @@ def writes_v2(resources: Mapping[str, Any]) -> list[Write]:
         for text in _of_devices(block, name, "rate"):
             device, _, rate = text.partition(" ")
             out.append(Write("io", "io.max", f"{device} {key}={rate}"))
-    out += _huge_pages(fields, "max")
+    # Packets have no controller in the unified hierarchy: whoever asks for one is to be told.
+    out += _huge_pages(fields, "max") + _network(fields) + _remote_memory(fields)
     unified = fields.table("unified")
     return out + [Write(name.partition(".")[0], name, text) for name, text in unified.items()]
 
@@ -160,6 +161,32 @@ def _of_devices(block: Fields, name: str, key: str) -> list[str]:
             name, lambda one: (one.integer("major"), one.integer("minor"), one.integer(key))
         )
     ]
+
+
+def _network(fields: Fields) -> list[Write]:
+    network = fields.object("network")
+    class_id = network.integer("classID")
+    out = [Write("net_cls", "net_cls.classid", str(class_id))] if class_id else []
+    return out + [
+        Write("net_prio", "net_prio.ifpriomap", f"{name} {priority}")
+        for name, priority in network.each(
+            "priorities", lambda one: (one.required("name"), one.integer("priority"))
+        )
+    ]
+
+
+def _remote_memory(fields: Fields) -> list[Write]:
+    devices = fields.object("rdma")
+    out = []
+    for name in fields.raw("rdma") or ():
+        one = devices.object(name)
+        words = [
+            f"{key}={one.integer(field)}"
+            for key, field in (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
+            if one.has(field)
+        ]
+        out.append(Write("rdma", "rdma.max", " ".join([name, *words])))
+    return out
 
 
 def _huge_pages(fields: Fields, suffix: str) -> list[Write]:

@@ -24,7 +24,7 @@ __all__ = ["Cgroups", "Entrance", "Layout", "layout", "own_views"]
 
 _ROOT: Final = "/sys/fs/cgroup"
 _FREEZING_S: Final = 10.0
-_SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")
+_SUBTREE: Final = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma")
 
 
 @record
