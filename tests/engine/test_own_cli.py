@@ -443,6 +443,33 @@ def test_without_a_daemon_it_says_how_to_start_one(tmp_path: Path) -> None:
         assert "sudo sampan dockerd" in done.stderr
 
 
+def test_building_an_image(own: Own, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    (context / "kept").mkdir(parents=True)
+    (context / "kept/file").write_text("in\n")
+    (context / "left").write_text("out\n")
+    (context / ".dockerignore").write_text("*\n!kept\n")
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nARG WHAT\nCOPY . /copied\nRUN echo $WHAT > /said\nCMD cat /said\n"
+    )
+    file = tmp_path / "id"
+    words = ("build", "-t", "built:1", "--build-arg", "WHAT", "--iidfile", str(file))
+    own.environment["WHAT"] = "hello"
+    shown = own.out(*words, "--network", "none", str(context))
+    assert "Successfully tagged built:1" in shown
+    assert own.out("images", "-q", "--no-trunc", "built:1") == file.read_text() + "\n"
+    assert own.out("run", "--rm", *NONE, "built:1") == "hello\n"
+    listed = own.out("run", "--rm", *NONE, "built:1", "find", "/copied", "-type", "f")
+    assert listed == "/copied/kept/file\n"
+    quiet = own.out("build", "-q", "-", stdin=b"FROM busybox\nLABEL a=b\n")
+    assert own.out("inspect", "-f", "{{json .Config.Labels}}", quiet.strip()) == '{"a":"b"}\n'
+    failed = own.call("build", "--network", "none", "-", stdin=b"FROM busybox\nRUN exit 4\n")
+    assert failed.returncode != 0
+    assert b"returned a non-zero code: 4" in failed.stderr
+    own.out("rmi", "built:1", quiet.strip())
+
+
 def test_what_is_not_supported_yet_says_so(own: Own) -> None:
-    done = own.call("build", "-t", "x", ".")
-    assert (done.returncode, done.stderr) == (1, b"build is not supported yet\n")
+    done = own.call("build", "https://example.org/x.git")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"building from a URL is not supported yet")

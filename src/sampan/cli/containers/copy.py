@@ -7,7 +7,6 @@ import os
 import posixpath
 import sys
 import tarfile
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from sampan.cli.containers.command import Command, Failure
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.kinds import BOOL
 from sampan.cli.containers.core.units import decimal_size
+from sampan.cli.containers.packing import Packed
 from sampan.cli.containers.session import Session
 from sampan.cli.containers.streams import write_all
 from sampan.cli.containers.untar import unpack
@@ -128,7 +128,7 @@ def _to(session: Session, parsed: Parsed, source: str, container: str, target: s
         raise Failure(f"{source}: not a directory")
     what = _Source(os.path.basename(os.path.abspath(path)), directory, _contents(source))
     place, name = _remote_target(session, container, what, target)
-    packed = _Packed(path, name)
+    packed = Packed(lambda archive: archive.add(path, name or "."))
     containers.put_archive(container, place, packed, parsed.on("archive"))
     if packed.trouble is not None:
         raise Failure(f"{path}: {packed.trouble}")
@@ -187,41 +187,6 @@ class _Reader(io.RawIOBase):
         self._buffer = self._buffer[size:]
         self.size_bytes += size
         return size
-
-
-class _Packed:
-    """A file or tree as the chunks of a tar, made in a thread while they are sent."""
-
-    def __init__(self, path: str, name: str) -> None:
-        self._path = path
-        self._name = name
-        self.size_bytes = 0
-        self.trouble: Exception | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        incoming, outgoing = os.pipe()
-        thread = threading.Thread(target=self._pack, args=(outgoing,), daemon=True)
-        thread.start()
-        try:
-            while data := os.read(incoming, _READ_BYTES):
-                self.size_bytes += len(data)
-                yield data
-        finally:
-            os.close(incoming)
-            thread.join()
-
-    def _pack(self, outgoing: int) -> None:
-        try:
-            with (
-                os.fdopen(outgoing, "wb") as file,
-                tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive,
-            ):
-                archive.add(self._path, self._name or ".")
-        except BrokenPipeError:
-            # Nobody reads any more: the daemon's answer says why.
-            pass
-        except OSError as error:
-            self.trouble = error
 
 
 COPY = Command(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 import time
 
-from sampan.base.errors import InvalidError, SampanError, UnsupportedError
+from sampan.base.errors import InvalidError, SampanError
 from sampan.cli.containers.command import Command, Failure
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.image_rows import image_rows
-from sampan.cli.containers.core.kinds import BOOL, STRING
-from sampan.cli.containers.core.kinds import LIST as TEXTS
+from sampan.cli.containers.core.kinds import BOOL
 from sampan.cli.containers.core.rows import LISTS, history_row
 from sampan.cli.containers.listing import FILTERS, FORMAT, NO_TRUNC, QUIET, output
 from sampan.cli.containers.session import Session
 from sampan.engine.client.client import ApiError
 from sampan.images.core.reference import parse_reference
 
-__all__ = ["BUILD", "HISTORY", "LIST", "REMOVE", "TAG"]
+__all__ = ["HISTORY", "LIST", "REMOVE", "TAG"]
 
 _WITH_DIGESTS = r"{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 
@@ -83,10 +82,6 @@ def _remove(session: Session, parsed: Parsed) -> int:
     return 0
 
 
-def _build(session: Session, parsed: Parsed) -> int:
-    raise UnsupportedError("build is not supported yet")
-
-
 LIST = Command(
     "[OPTIONS] [REPOSITORY[:TAG]]",
     _list,
@@ -121,13 +116,4 @@ REMOVE = Command(
         Flag("no-prune", BOOL, "Do not delete untagged parents"),
     ),
     least=1,
-)
-BUILD = Command(
-    "[OPTIONS] PATH | URL | -",
-    _build,
-    (
-        Flag("build-arg", TEXTS, "Set build-time variables"),
-        Flag("file", STRING, "Name of the Dockerfile", "f"),
-        Flag("tag", TEXTS, "Name and optionally a tag", "t"),
-    ),
 )

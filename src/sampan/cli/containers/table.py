@@ -40,7 +40,7 @@ _CONTAINER = {
     "wait": Entry("lifecycle", "WAIT", "Wait until containers stop, then print their exit codes"),
 }
 _IMAGE = {
-    "build": Entry("images", "BUILD", "Build an image (not supported yet)"),
+    "build": Entry("build", "BUILD", "Build an image from a Dockerfile"),
     "history": Entry("images", "HISTORY", "Show the history of an image"),
     "import": Entry("archives", "IMPORT", "Create an image from the contents of a tar archive"),
     "load": Entry("archives", "LOAD", "Load images from a tar archive or standard input"),

@@ -60,6 +60,13 @@ class Credentials:
                 return _entry(server, entry)
         return None
 
+    def everything(self) -> list[Credential]:
+        """Return all that is known, of every registry that the file names."""
+        config = self._read()
+        names = [*(config.get("auths") or {}), *(config.get("credHelpers") or {})]
+        found = (self.get(name) for name in dict.fromkeys(names))
+        return [one for one in found if one is not None]
+
     def store(self, credential: Credential) -> str:
         """Keep a credential, in its helper or in the file; returns the helper's name if any."""
         config = self._read()

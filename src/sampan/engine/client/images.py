@@ -82,6 +82,16 @@ class Images:
             query["changes"] = "\n".join(changes)
         return self._client.documents("POST", "/images/create", query, archive, _TAR)
 
+    def build(
+        self,
+        context: Iterable[bytes],
+        query: Iterable[tuple[str, str]],
+        registry_config: str = "",
+    ) -> Iterator[Document]:
+        """Make an image of a context, a tar with its Dockerfile; yields what the steps print."""
+        headers = {**_TAR, "X-Registry-Config": registry_config} if registry_config else _TAR
+        return self._client.documents("POST", "/build", query, context, headers)
+
     def save(self, names: Sequence[str]) -> Response:
         """Return images as one archive."""
         return self._client.open("GET", "/images/get", [("names", name) for name in names])

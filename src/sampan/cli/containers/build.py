@@ -1,0 +1,243 @@
+"""`build`: a directory's files and a Dockerfile, sent to the daemon that makes an image of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import stat
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sampan.base.errors import UnsupportedError
+from sampan.cli.containers.command import Command, Failure
+from sampan.cli.containers.core.environment import pairs
+from sampan.cli.containers.core.flags import Flag, Parsed
+from sampan.cli.containers.core.kinds import BOOL, BYTES, INTEGER, LIST, STRING, SWAP
+from sampan.cli.containers.core.limits import ULIMIT
+from sampan.cli.containers.packing import Packed
+from sampan.cli.containers.progress import show
+from sampan.cli.containers.session import Session
+from sampan.images.core.dockerfile.ignore import IgnoreRules, parse_ignore
+
+__all__ = ["BUILD"]
+
+_DEFAULT_NAME = "Dockerfile"
+_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_NUMBERS = {
+    "cpu-shares": "cpushares",
+    "cpu-period": "cpuperiod",
+    "cpu-quota": "cpuquota",
+    "memory": "memory",
+    "memory-swap": "memswap",
+    "shm-size": "shmsize",
+}
+
+
+def _build(session: Session, parsed: Parsed) -> int:
+    source = parsed.arguments[0]
+    context: Packed | Iterable[bytes]
+    if source == "-":
+        name, context = _from_stdin(parsed)
+    elif "://" in source or source.startswith(("git@", "github.com/")):
+        raise UnsupportedError("building from a URL is not supported yet: fetch it first")
+    else:
+        name, context = _from_directory(source, parsed.text("file"))
+    query = [("dockerfile", name), ("version", "1"), *_query(session, parsed)]
+    notes = show(
+        session.images.build(context, query, _registry_config(session)),
+        sys.stdout,
+    )
+    if isinstance(context, Packed) and context.trouble is not None:
+        raise Failure(f"error while sending the context: {context.trouble}")
+    if parsed.text("iidfile"):
+        made = [note["ID"] for note in notes if isinstance(note, dict) and "ID" in note]
+        if not made:
+            raise Failure("the daemon did not tell the image's ID: --iidfile is not written")
+        with open(parsed.text("iidfile"), "w", encoding="ascii") as file:
+            file.write(made[-1])
+    return 0
+
+
+def _query(session: Session, parsed: Parsed) -> Iterator[tuple[str, str]]:
+    yield from (("t", tag) for tag in parsed.each("tag"))
+    yield from (("extrahosts", host) for host in parsed.each("add-host"))
+    arguments: dict[str, str | None] = {}
+    for text in parsed.each("build-arg"):
+        name, equals, value = text.partition("=")
+        # A bare name takes the caller's value, and says so when there is none.
+        arguments[name] = value if equals else session.environment.get(name)
+    documents: dict[str, Any] = {
+        "buildargs": arguments,
+        "labels": pairs(parsed.each("label")),
+        "cachefrom": parsed.each("cache-from"),
+        "ulimits": parsed.each("ulimit"),
+    }
+    yield from ((name, json.dumps(value)) for name, value in documents.items() if value)
+    for flag, name in _NUMBERS.items():
+        if parsed.number(flag):
+            yield name, str(parsed.number(flag))
+    for flag, name in (
+        ("target", "target"),
+        ("platform", "platform"),
+        ("network", "networkmode"),
+        ("cpuset-cpus", "cpusetcpus"),
+        ("cpuset-mems", "cpusetmems"),
+        ("cgroup-parent", "cgroupparent"),
+    ):
+        if parsed.text(flag):
+            yield name, parsed.text(flag)
+    for flag, name in (
+        ("no-cache", "nocache"),
+        ("pull", "pull"),
+        ("quiet", "q"),
+        ("force-rm", "forcerm"),
+    ):
+        if parsed.on(flag):
+            yield name, "1"
+    if not parsed.on("rm"):
+        yield "rm", "0"
+
+
+def _registry_config(session: Session) -> str:
+    known = {
+        one.server: {
+            "username": one.username,
+            "password": one.password,
+            "identitytoken": one.identity_token,
+            "serveraddress": one.server,
+        }
+        for one in session.credentials.everything()
+    }
+    return base64.urlsafe_b64encode(json.dumps(known).encode()).decode()
+
+
+def _from_stdin(parsed: Parsed) -> tuple[str, Packed | Iterable[bytes]]:
+    """Return a context that is standard input: an archive, or a Dockerfile and nothing else."""
+    stdin = io.BufferedReader(io.FileIO(0, closefd=False))
+    head = stdin.peek(512)[:512]
+    if head[257:262] == b"ustar" or head.startswith(_MAGIC):
+        name = parsed.text("file") or _DEFAULT_NAME
+        return name, iter(lambda: stdin.read(1 << 18), b"")
+    if parsed.text("file") not in ("", "-"):
+        raise Failure("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
+    text = stdin.read()
+    return _DEFAULT_NAME, Packed(lambda archive: _add_text(archive, _DEFAULT_NAME, text))
+
+
+def _from_directory(source: str, file: str) -> tuple[str, Packed]:
+    """Return the Dockerfile's name in the context, and the context."""
+    root = os.path.realpath(source)
+    if not os.path.isdir(root):
+        raise Failure(f'unable to prepare context: path "{source}" not found')
+    extra: bytes | None = None
+    if file == "-":
+        name, extra = ".dockerfile.stdin", sys.stdin.buffer.read()
+    else:
+        path = os.path.join(root, _DEFAULT_NAME) if not file else os.path.abspath(file)
+        if not os.path.exists(path):
+            raise Failure(
+                "unable to prepare context: unable to evaluate symlinks in Dockerfile path: "
+                f"lstat {path}: no such file or directory"
+            )
+        name = os.path.relpath(os.path.realpath(path), root)
+        if name.startswith("../"):
+            name = ".dockerfile.outside"
+            with open(path, "rb") as opened:
+                extra = opened.read()
+    rules = parse_ignore(_ignore_text(root, name))
+    kept = {".dockerignore", name}
+
+    def pack(archive: tarfile.TarFile) -> None:
+        _add_tree(archive, root, rules, kept)
+        if extra is not None:
+            _add_text(archive, name, extra)
+
+    return name, Packed(pack)
+
+
+def _ignore_text(root: str, name: str) -> str:
+    """Return the text of the Dockerfile's own ignore file, or of the context's."""
+    for candidate in (f"{name}.dockerignore", ".dockerignore"):
+        try:
+            with open(os.path.join(root, candidate), encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            continue
+    return ""
+
+
+def _add_tree(archive: tarfile.TarFile, root: str, rules: IgnoreRules, kept: set[str]) -> None:
+    """Add what the rules leave, the Dockerfile and the rules themselves in any case."""
+    for folder, directories, files in os.walk(root):
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == "." else f"{inside}/"
+        links = [name for name in directories if os.path.islink(os.path.join(folder, name))]
+        for name in sorted((*files, *links, *directories)):
+            path = prefix + name
+            if path in kept or not rules.ignored(path):
+                _add_file(archive, os.path.join(folder, name), path)
+        directories[:] = sorted(
+            name
+            for name in directories
+            if not rules.skipped(prefix + name)
+            or any(one.startswith(f"{prefix}{name}/") for one in kept)
+        )
+
+
+def _add_file(archive: tarfile.TarFile, path: str, name: str) -> None:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISSOCK(mode):
+        return
+    # Who owns the files here says nothing about the image: there they are root's.
+    archive.add(path, name, recursive=False, filter=_owned_by_root)
+
+
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(text), 0o600
+    archive.addfile(member, io.BytesIO(text))
+
+
+BUILD = Command(
+    "[OPTIONS] PATH | URL | -",
+    _build,
+    (
+        Flag("add-host", LIST, "Add a custom host-to-IP mapping (host:ip)"),
+        Flag("build-arg", LIST, "Set build-time variables"),
+        Flag("cache-from", LIST, "Images to consider as cache sources"),
+        Flag("cgroup-parent", STRING, "Parent cgroup for the RUN instructions"),
+        Flag("cpu-period", INTEGER, "Limit the CPU CFS (Completely Fair Scheduler) period"),
+        Flag("cpu-quota", INTEGER, "Limit the CPU CFS (Completely Fair Scheduler) quota"),
+        Flag("cpu-shares", INTEGER, "CPU shares (relative weight)", "c"),
+        Flag("cpuset-cpus", STRING, "CPUs in which to allow execution (0-3, 0,1)"),
+        Flag("cpuset-mems", STRING, "Memory nodes in which to allow execution (0-3, 0,1)"),
+        Flag("file", STRING, "Name of the Dockerfile (default is PATH/Dockerfile)", "f"),
+        Flag("force-rm", BOOL, "Always remove intermediate containers"),
+        Flag("iidfile", STRING, "Write the image ID to the file"),
+        Flag("label", LIST, "Set metadata for an image"),
+        Flag("memory", BYTES, "Memory limit", "m"),
+        Flag("memory-swap", SWAP, "Swap limit equal to memory plus swap: -1 for unlimited swap"),
+        Flag("network", STRING, "Networking mode for the RUN instructions"),
+        Flag("no-cache", BOOL, "Do not use cache when building the image"),
+        Flag("platform", STRING, "Set platform if server is multi-platform capable"),
+        Flag("pull", BOOL, "Always attempt to pull a newer version of the image"),
+        Flag("quiet", BOOL, "Suppress the build output and print image ID on success", "q"),
+        Flag("rm", BOOL, "Remove intermediate containers after a build", default=True),
+        Flag("shm-size", BYTES, "Size of /dev/shm"),
+        Flag("tag", LIST, "Name and optionally a tag (format: name:tag)", "t"),
+        Flag("target", STRING, "Set the target build stage to build"),
+        Flag("ulimit", ULIMIT, "Ulimit options"),
+    ),
+    least=1,
+    most=1,
+)
