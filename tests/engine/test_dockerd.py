@@ -197,13 +197,42 @@ def test_log_lines_as_json(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_without_root(tmp_path: Path) -> None:
+def test_defaults_of_containers(tmp_path: Path) -> None:
     require_root()
-    done = subprocess.run(
-        ["setpriv", "--reuid", "65534", "--clear-groups", *COMMAND, f"--data-root={tmp_path}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "dockerd needs to be started with root privileges" in done.stderr
+    flags = ["--log-driver=local", "--log-opt=max-size=1m", "--default-ulimit=nofile=100:200"]
+    flags += ["--default-shm-size=32m", "--init", "--cgroup-parent=/sampan-test", "--label=a=b"]
+    flags += ["--no-new-privileges", "--default-ipc-mode=shareable"]
+    server = EngineServer(tmp_path / "engine", flags)
+    server.place.mkdir()
+    server.start()
+    try:
+        server.load()
+        script = (
+            "ulimit -Sn; ulimit -Hn; df -k /dev/shm | tail -1; cat /proc/1/comm; cat /proc/1/cgroup"
+        )
+        shown = server.run("busybox", "sh", "-c", script + "; grep NoNewPrivs /proc/1/status")
+        lines = shown.splitlines()
+        assert lines[:2] == ["100", "200"]
+        assert lines[2].split()[1] == "32768"
+        assert lines[3] != "sh"
+        assert any("/sampan-test/" in line for line in lines)
+        assert lines[-1] == "NoNewPrivs:\t1"
+        server.docker("create", "--network", "none", "--name", "one", "busybox")
+        host = DockerApi(server.socket).call("GET", "/containers/one/json").document["HostConfig"]
+        assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m"}}
+        assert host["IpcMode"] == "shareable"
+        own = (
+            "create",
+            "--network",
+            "none",
+            "--log-driver",
+            "json-file",
+            "--name",
+            "two",
+            "busybox",
+        )
+        server.docker(*own)
+        host = DockerApi(server.socket).call("GET", "/containers/two/json").document["HostConfig"]
+        assert host["LogConfig"] == {"Type": "json-file", "Config": {}}
+    finally:
+        server.stop()

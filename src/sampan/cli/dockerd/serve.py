@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sampan import __version__
-from sampan.base.errors import ConflictError, SampanError
+from sampan.base.errors import ConflictError, SampanError, reason_of
 from sampan.cli.dockerd.flags import FLAGS, exec_root
 from sampan.cli.dockerd.flagset import Flag, HelpWanted
 from sampan.cli.dockerd.listeners import Listeners
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         with _only_daemon(settings), _pidfile(settings.pidfile):
             run(_serve(settings, listeners, arguments))
     except (SampanError, OSError) as error:
-        print(f"failed to start daemon: {error}", file=sys.stderr)
+        print(f"failed to start daemon: {reason_of(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -185,6 +185,7 @@ class _Values:
     def _engine(self) -> EngineOptions:
         value = self._values
         self._check_exec_options(value["exec-opt"])
+        self._check_storage_options(value["storage-opt"])
         timeout_s = value["shutdown-timeout"]
         if timeout_s < -1:
             raise InvalidError(f"invalid shutdown-timeout: {timeout_s}")
@@ -226,6 +227,16 @@ class _Values:
                 raise UnsupportedError("native.cgroupdriver option systemd is not supported yet")
             if value not in ("", "cgroupfs"):
                 raise InvalidError(f"native.cgroupdriver option {value} not supported")
+
+    @staticmethod
+    def _check_storage_options(options: Sequence[str]) -> None:
+        """Refuse options of storage drivers, but for the one that means nothing any more."""
+        for option in options:
+            key, equals, _ = option.partition("=")
+            if not equals:
+                raise InvalidError(f"unable to parse key/value option: {option}")
+            if key.lower() != "overlay2.override_kernel_check":
+                raise UnsupportedError(f"storage option {key} is not supported yet")
 
     def _network(self) -> NetworkOptions:
         value = self._values
