@@ -147,6 +147,14 @@ def test_logging_in(engine: EngineServer, tmp_path: Path) -> None:
         assert b"Login Succeeded" in engine.docker(*words, stdin=b"secret").stdout
         done = engine.docker("pull", f"{server.host}/a", check=False)
         assert b"manifest unknown" in done.stderr
+        base = f"{server.host}/base:1"
+        engine.docker("tag", "busybox", base)
+        engine.docker("push", base)
+        engine.docker("rmi", base)
+        dockerfile = f"FROM {base}\nLABEL from=private\n".encode()
+        legacy = {"DOCKER_BUILDKIT": "0"}
+        engine.docker("build", "-t", "built:1", "-", stdin=dockerfile, env=legacy)
+        engine.docker("rmi", "built:1", base)
     finally:
         engine.docker("logout", server.host, check=False)
         server.stop()

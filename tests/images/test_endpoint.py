@@ -10,6 +10,7 @@ import pytest
 from sampan.base.errors import InvalidError
 from sampan.images.core.challenge import (
     Challenge,
+    credentials_for,
     credentials_of,
     decode_credentials,
     decode_registries,
@@ -88,7 +89,11 @@ def test_credentials() -> None:
     assert not decode_credentials("e30=")
     assert credentials_of({"auth": base64.b64encode(b"me:a:b").decode()}).password == "a:b"
     several = base64.b64encode(json.dumps({"a:1": document, "b": 7}).encode()).decode()
-    assert decode_registries(several)["a:1"].username == "Ü"
+    known = decode_registries(several)
+    assert credentials_for(known, "a:1").username == "Ü"
+    assert not credentials_for(known, "b")
+    hub = {"https://index.docker.io/v1/": credentials_of(document)}
+    assert credentials_for(hub, "docker.io")
     with pytest.raises(InvalidError):
         decode_credentials("%%%")
     assert "secret" not in repr(credentials_of({"username": "me", "password": "secret"}))

@@ -16,6 +16,7 @@ from sampan.engine.build.service import BuildOrder, BuildService
 from sampan.engine.build.transcript import Transcript
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.build.options import BuildContext
+from sampan.images.core.challenge import decode_registries
 from sampan.images.core.platform import parse_platform
 from sampan.images.core.reference import parse_reference
 from sampan.loop.rest import Response
@@ -87,6 +88,7 @@ class BuildRoutes:
                 for host in text.split(",")
             ),
             limits=_limits(call),
+            credentials=decode_registries(call.request.headers.get("x-registry-config", "")),
         )
 
     async def _prune(self, call: Call) -> Response:

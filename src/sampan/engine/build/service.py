@@ -25,6 +25,7 @@ from sampan.images.build.solver import Solver
 from sampan.images.core.build.evaluate import Evaluation, evaluate
 from sampan.images.core.build.request import BaseImage, BuildRequest, NeededImage, needed
 from sampan.images.core.build.steps import Graph
+from sampan.images.core.challenge import Credentials, credentials_for
 from sampan.images.core.dockerfile.stages import Dockerfile, parse_dockerfile
 from sampan.images.core.image import parse_image
 from sampan.images.core.platform import Platform
@@ -38,7 +39,7 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PR
 _FRESH_S: Final = 24 * 3600.0
 _EPOCH: Final = "SOURCE_DATE_EPOCH"
 
-Pull = Callable[[str, Platform], Awaitable[Entry]]
+Pull = Callable[[str, Platform, Credentials], Awaitable[Entry]]
 """Has an image brought here; raises as a pull does."""
 
 
@@ -61,6 +62,9 @@ class BuildOrder:
     network: str = "default"
     extra_hosts: Sequence[str] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
+    credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    """Who to say one is to which registry."""
+
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     ssh: Mapping[str, Path] = field(default_factory=dict)
 
@@ -137,7 +141,9 @@ class BuildService:
             self._host_allowed,
         )
         wanted = needed(dockerfile, request)
-        entries = await asyncio.gather(*(self._image(one, order.pull) for one in wanted))
+        entries = await asyncio.gather(*(self._image(one, order) for one in wanted))
+        for entry in entries:
+            await self._store.hold(entry)
         images = {
             (one.reference, str(one.platform)): entry
             for one, entry in zip(wanted, entries, strict=True)
@@ -145,13 +151,14 @@ class BuildService:
         bases = {key: BaseImage(entry.id, entry.image.document) for key, entry in images.items()}
         return evaluate(dockerfile, request, bases, Graph()), images
 
-    async def _image(self, wanted: NeededImage, pull: bool) -> Entry:
-        if not pull:
+    async def _image(self, wanted: NeededImage, order: BuildOrder) -> Entry:
+        if not order.pull:
             try:
                 return self._store.find(wanted.reference, wanted.platform)
             except (NotFoundError, InvalidError):
                 pass
-        return await self._pull(wanted.reference, wanted.platform)
+        who = credentials_for(order.credentials, parse_reference(wanted.reference).domain)
+        return await self._pull(wanted.reference, wanted.platform, who)
 
     def _options(self, order: BuildOrder, images: Mapping[tuple[str, str], Entry]) -> SolveOptions:
         contexts = dict(order.contexts)
@@ -205,9 +212,9 @@ class BuildService:
 def build_service(engine: Engine) -> BuildService:
     """Return what builds images in an engine."""
 
-    async def pull(reference: str, platform: Platform) -> Entry:
-        distribution = engine.distribution
-        await distribution.pull(parse_reference(reference), lambda _: None, platform=platform)
+    async def pull(reference: str, platform: Platform, who: Credentials) -> Entry:
+        wanted = parse_reference(reference)
+        await engine.distribution.pull(wanted, lambda _: None, platform=platform, credentials=who)
         return engine.images.find(reference, platform)
 
     options = engine.options

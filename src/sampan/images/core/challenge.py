@@ -17,6 +17,7 @@ from sampan.base.errors import InvalidError
 __all__ = [
     "Challenge",
     "Credentials",
+    "credentials_for",
     "credentials_of",
     "decode_credentials",
     "decode_registries",
@@ -96,6 +97,16 @@ def decode_registries(header: str) -> dict[str, Credentials]:
         for server, found in document.items()
         if isinstance(found, Mapping)
     }
+
+
+def credentials_for(known: Mapping[str, Credentials], domain: str) -> Credentials:
+    """Return what is known for the registry of a domain, by its host or by a URL of it."""
+    hosts = {domain, *(("index.docker.io",) if domain == "docker.io" else ())}
+    for server, found in known.items():
+        bare = server.removeprefix("https://").removeprefix("http://")
+        if bare.partition("/")[0] in hosts:
+            return found
+    return Credentials()
 
 
 def _decoded(header: str, name: str) -> Mapping[str, Any]:

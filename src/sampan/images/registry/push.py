@@ -67,7 +67,7 @@ class Pushes:
         """Push an image under a tag; returns the manifest's digest."""
         push = _Push(repository, reference, entry, report)
         async with self._store.operation():
-            self._content.use(entry.kept())
+            await self._store.hold(entry)
             manifest = await in_thread(entry.document)
             for diff_id in entry.diff_ids:
                 report(Progress("Preparing", _short(diff_id)))

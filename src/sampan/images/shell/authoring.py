@@ -67,7 +67,7 @@ async def commit_container(
 ) -> Entry:
     """Make an image of a container's writable layer upon its image."""
     async with store.operation():
-        store.content.use(parent.kept())
+        await store.hold(parent)
         blob = await in_thread(_store_difference, store, key, parent.diff_ids)
         now = now_text()
         note = {"created": now, "author": author, "comment": comment, "created_by": created_by}

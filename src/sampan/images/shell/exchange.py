@@ -101,7 +101,7 @@ async def save_images(
         wanted = _wanted(store, texts, platforms)
         for one in wanted:
             for entry in (one.entry, *one.others):
-                store.content.use(entry.kept())
+                await store.hold(entry)
             store.event("save", one.entry.id, one.entry)
         pieces = write_archive(wanted, store.content)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:

@@ -155,6 +155,14 @@ class ImageStore:
                 self.index.revert()
                 raise
 
+    async def hold(self, entry: Entry) -> None:
+        """Let an image stay whole, within an operation; NotFoundError when it has gone already."""
+        async with self._changing:
+            if self.index.get(entry.id) is not entry:
+                raise NotFoundError(f"No such image: {entry.id}")
+            self.content.use(entry.kept())
+            self._chains.update(entry.chains())
+
     async def unpack(
         self,
         diff_ids: Sequence[str],
