@@ -104,3 +104,31 @@ def test_images_are_listed_and_measured(cri: CriClient) -> None:
     assert len(usage.container_filesystems) == 1
     assert "usedBytes" in cri.out("imagefsinfo")
     assert "docker.io/library/busybox:latest" in cri.out("inspecti", "busybox")
+
+
+@pytest.mark.root
+@pytest.mark.real
+def test_an_image_as_a_volume(cri: CriClient) -> None:
+    docker = cri.engine.docker
+    docker("run", "--name", "more", "--network", "none", "busybox", "rm", "/data/seed")
+    docker("commit", "more", "volume:1")
+    docker("rm", "more")
+    pod = cri.run_pod()
+    mounts = [
+        {"container_path": "/one", "image": {"image": "busybox"}},
+        {"container_path": "/two", "image": {"image": "volume:1"}},
+    ]
+    script = "ls /one/data /two/data; touch /two/x; /one/bin/busybox true; exec sleep 100"
+    container = cri.start(pod, "sh", "-c", script, mounts=mounts)
+    cri.call("RemoveImage", {"image": {"image": "volume:1"}})
+    look = ["sh", "-c", "ls /two/bin/busybox /two/data; grep -E ' /(one|two) ' /proc/mounts"]
+    seen = cri.call("ExecSync", container_id=container, cmd=look).stdout.decode()
+    assert "/two/bin/busybox" in seen
+    assert seen.count("ro,nosuid,nodev,noexec") == 2
+    cri.call("StopContainer", container_id=container)
+    logs = cri.crictl("logs", container)
+    assert logs.stdout == b"/one/data:\nseed\n\n/two/data:\n"
+    assert b"touch: /two/x: Read-only file system" in logs.stderr
+    assert b"/one/bin/busybox: Permission denied" in logs.stderr
+    status = cri.status(container)
+    assert [one.image.image for one in status.mounts] == ["busybox", "volume:1"]

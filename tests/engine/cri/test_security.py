@@ -163,7 +163,11 @@ def test_mounts_of_the_node(cri: CriClient, tmp_path: Path) -> None:
             {"container_path": "/a", "host_path": "/tmp", "recursive_read_only": True},
             "INVALID_ARGUMENT",
         ),
-        ({"container_path": "/a", "image": {"image": "busybox"}}, "UNIMPLEMENTED"),
+        ({"container_path": "/a", "image": {"image": "none-such"}}, "NOT_FOUND"),
+        (
+            {"container_path": "/a", "image": {"image": "busybox"}, "image_sub_path": "bin"},
+            "UNIMPLEMENTED",
+        ),
         ({"container_path": "/a", "host_path": "tmp"}, "INVALID_ARGUMENT"),
     ):
         request = {"pod_sandbox_id": pod, "config": {**config, "mounts": [wrong]}}

@@ -36,6 +36,7 @@ __all__ = [
     "check_container",
     "container_name",
     "container_record",
+    "image_volume",
     "log_file",
     "mount_records",
     "profile_of",
@@ -110,8 +111,12 @@ def check_container(config: ContainerConfig, pod: PodSandboxConfig, machine: Mac
 
 
 def _check_mount(mount: Mount, pods: UserNamespace) -> None:
-    if mount.image.image or mount.image_sub_path:
-        raise UnsupportedError("image volumes are not supported yet")
+    if mount.image.image:
+        if mount.image_sub_path:
+            raise UnsupportedError("parts of image volumes are not supported yet")
+        if mount.host_path or not mount.container_path:
+            raise InvalidError("a mount of an image needs a container_path and no host_path")
+        return
     for given, own in ((mount.uidMappings, pods.uids), (mount.gidMappings, pods.gids)):
         if given and list(given) != list(own):
             raise UnsupportedError(
@@ -150,6 +155,7 @@ def mount_records(
             "Options": _mount_options(one),
         }
         for one in config.mounts
+        if not one.image.image
     ]
     taken = {one["Destination"] for one in asked}
     own = [
@@ -166,6 +172,33 @@ def mount_records(
         if destination not in taken
     ]
     return [*own, *asked]
+
+
+def image_volume(destination: str, layers: Sequence[str], *, mapped: bool) -> dict[str, Any]:
+    """Return the mount of an image's files: nobody writes to them or executes them.
+
+    `layers` are directories, the uppermost first. Raises UnsupportedError for what cannot be.
+    """
+    safe = ["ro", "nosuid", "nodev", "noexec"]
+    mount = {
+        "Type": "image",
+        "Source": layers[0] if layers else "tmpfs",
+        "Destination": posixpath.normpath("/" + destination),
+        "Mode": "",
+        "RW": False,
+        "Propagation": "",
+        "Options": ["bind", "rprivate", *safe, *(["idmap"] if mapped else [])],
+    }
+    if len(layers) == 1:
+        return mount
+    if mapped and layers:
+        raise UnsupportedError(
+            "volumes of images with several layers are not supported yet in a user namespace"
+        )
+    if not layers:
+        return {**mount, "FileSystem": "tmpfs", "Options": safe}
+    options = [f"lowerdir={':'.join(layers)}", *safe]
+    return {**mount, "Source": "overlay", "FileSystem": "overlay", "Options": options}
 
 
 def _mount_options(mount: Mount) -> list[str]:
@@ -224,7 +257,6 @@ def _configuration(
     merged, line = merge_image(own, {**origin.config, "Healthcheck": None})
     merged["User"] = _user(config.linux.security_context, str(origin.config.get("User") or ""))
     merged["Labels"] = labels_of(pod.metadata, config.labels, config.metadata.name)
-    merged["Hostname"] = pod.hostname
     return merged, line
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.cri.core.container import (
     check_container,
     container_record,
+    image_volume,
     log_file,
     mount_records,
     profile_of,
@@ -79,6 +81,7 @@ class PodContainers:
         origin = self._images.origin(config.image)
         id_ = secrets.token_hex(32)
         record = container_record(id_, now_text(), config, pod, sandbox.id, origin, self._machine)
+        record.config["Hostname"] = sandbox.record.config["Hostname"] or platform.node()
         await asyncio.to_thread(self._look_at_files, record, config)
 
         def settle() -> None:
@@ -86,9 +89,10 @@ class PodContainers:
             mapped = record.cri["id_maps"] is not None
             binds = mount_records(config, pod_files(sandbox), mapped=mapped)
             taken = {one["Destination"] for one in binds}
+            taken |= {one.container_path for one in config.mounts}
             volumes = [one for one in record.config["Volumes"] or {} if one not in taken]
             own = collect_mounts({"Volumes": volumes}, record.host_config, [], self._engine.volumes)
-            record.mounts = [*own, *binds]
+            record.mounts = [*own, *binds, *self._image_volumes(record, config)]
             self._engine.devices_of(record)
 
         try:
@@ -115,9 +119,26 @@ class PodContainers:
                 f'container "{target.id}" is not in sandbox "{sandbox.id}": it cannot be the target'
             )
 
+    def _image_volumes(
+        self, record: ContainerRecord, config: ContainerConfig
+    ) -> list[dict[str, Any]]:
+        """Return the mounts of images; the record keeps their layers from being removed."""
+        mounts, kept = [], []
+        for mount in config.mounts:
+            if mount.image.image:
+                diff_ids = self._images.find(mount.image).diff_ids
+                layers = [str(one) for one in self._engine.images.snapshots.files(diff_ids)]
+                mapped = record.cri["id_maps"] is not None
+                mounts.append(image_volume(mount.container_path, layers, mapped=mapped))
+                kept.append(list(diff_ids))
+        record.cri["volume_layers"] = kept
+        return mounts
+
     def _look_at_files(self, record: ContainerRecord, config: ContainerConfig) -> None:
         """Read and make what the record needs of the node's files; blocks."""
         for mount in config.mounts:
+            if mount.image.image:
+                continue
             if not os.path.lexists(mount.host_path):
                 Path(mount.host_path).mkdir(mode=0o755, parents=True)
             if mount.propagation != MountPropagation.PROPAGATION_PRIVATE:

@@ -291,7 +291,8 @@ def volume_mounts(
         if "Subpath" in one and source == one["Source"]:
             continue  # only who has opened the part may mount it
         if "Options" in one:
-            mounts.append(_mount(one["Destination"], "bind", one["Source"], one["Options"]))
+            kind = one.get("FileSystem", "bind")
+            mounts.append(_mount(one["Destination"], kind, one["Source"], one["Options"]))
             continue
         recursive = one.get("Recursive", True)
         words = ["rbind" if recursive else "bind", one.get("Propagation") or "rprivate"]

@@ -167,6 +167,8 @@ class Engine:
 
     def _layers_of_containers(self) -> set[str]:
         lists = {tuple(one.record.diff_ids) for one in self.registry}
+        for one in self.registry:
+            lists.update(map(tuple, one.record.cri.get("volume_layers") or ()))
         return {chain for diff_ids in lists for chain in chain_ids(diff_ids)}
 
     def find(self, text: str) -> Container:
