@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.engine_server import EngineServer, busybox_root
+from tests.netns import NetworkNamespace
 from tests.real import require_root
 
 from sampan.base.errors import InvalidError
@@ -58,13 +61,15 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
     (place / "etc").mkdir()
     shell = ("unshare", "--mount", "--propagation", "private", "sh", "-c", PREFIX, "sh")
     prefix = (*shell, str(place / "etc"), SUBORDINATE)
-    server = EngineServer(place, ("--userns-remap=default",), prefix).start()
+    netns = NetworkNamespace.make()
+    server = EngineServer(place, ("--userns-remap=default",), prefix, netns=netns.path)
     try:
-        server.load()
+        server.start().load()
         yield server
         server.clear()
     finally:
         server.stop()
+        netns.close()
 
 
 @pytest.fixture
@@ -126,6 +131,43 @@ def test_volumes_are_mapped_and_directories_of_the_host_are_not(
     assert b"Permission denied" in done.stderr
     assert owner(data(engine) / "volumes" / "vol" / "_data" / "x") == (0, 0)
     engine.docker("volume", "rm", "vol")
+
+
+@pytest.mark.root
+@pytest.mark.real
+def test_files_are_copied_with_the_container_s_owners(engine: EngineServer, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("sent")
+    os.chown(tmp_path / "in", 1000, 50)
+    engine.docker("run", "-d", "--network", "none", "--name", "copied", "busybox", "sleep", "600")
+    for _ in range(2):  # running, then stopped
+        engine.docker("cp", "-a", str(tmp_path / "in"), "copied:/tmp/in")
+        with tarfile.open(
+            fileobj=io.BytesIO(engine.docker("cp", "copied:/tmp", "-").stdout)
+        ) as tar:
+            found = {member.name: (member.uid, member.gid) for member in tar}
+        assert found["tmp/in"] == (1000, 50)
+        assert found["tmp"] == (0, 0)
+        engine.docker("stop", "-t", "0", "copied")
+    engine.docker("start", "copied")
+    assert engine.out("exec", "copied", "stat", "-c", "%u:%g", "/tmp/in") == "1000:50\n"
+    os.chown(tmp_path / "in", COUNT, 0)
+    refused = engine.docker("cp", "-a", str(tmp_path / "in"), "copied:/tmp/in", check=False)
+    assert b"is not mapped" in refused.stderr
+
+
+@pytest.mark.root
+@pytest.mark.real
+def test_a_bridge_network_and_its_ports(engine: EngineServer) -> None:
+    serve = "mkdir /www; echo hello > /www/index.html; exec httpd -f -h /www"
+    engine.docker("network", "create", "own")
+    engine.docker("run", "-d", "--network", "own", "--name", "web", "busybox", "sh", "-c", serve)
+    script = "until wget -qO- http://web; do :; done; ls /sys/class/net"
+    shown = engine.out("run", "--rm", "--network", "own", "busybox", "sh", "-c", script)
+    assert shown.split() == ["hello", "eth0", "lo"]
+    joined = engine.out("run", "--rm", "--network", "container:web", "busybox", "ip", "address")
+    assert "eth0" in joined
+    engine.docker("rm", "-f", "web")
+    engine.docker("network", "rm", "own")
 
 
 @pytest.mark.root

@@ -18,7 +18,16 @@ from sampan.base.errors import LimitError
 from sampan.images.core.tar import BLOCK_BYTES, Entry, Kind, header, padding
 from sampan.images.shell.nodes import UNCARRIED
 
-__all__ = ["GONE", "OPEN", "Output", "TarWriter", "all_attributes", "capability", "opened"]
+__all__ = [
+    "GONE",
+    "OPEN",
+    "Output",
+    "Owners",
+    "TarWriter",
+    "all_attributes",
+    "capability",
+    "opened",
+]
 
 GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,6 +46,14 @@ _KINDS: Final = {
 
 Attributes = Callable[[int | str], dict[str, bytes]]
 """Returns the extended attributes to carry, by a descriptor or a path that is not followed."""
+
+
+Owners = Callable[[int, int], tuple[int, int]]
+"""Returns the user and group to write for those of a file."""
+
+
+def _same(uid: int, gid: int) -> tuple[int, int]:
+    return uid, gid
 
 
 class Output(Protocol):
@@ -81,7 +98,15 @@ class opened:
 class TarWriter:
     """Writes a tar, entry by entry. A file of several names is written once, then as links."""
 
-    def __init__(self, out: Output, attributes: Attributes, *, whole_seconds: bool = False) -> None:
+    def __init__(
+        self,
+        out: Output,
+        attributes: Attributes,
+        *,
+        whole_seconds: bool = False,
+        owners: Owners | None = None,
+    ) -> None:
+        self._owners = owners
         self._out = out
         self._attributes = attributes
         self._whole_seconds = whole_seconds
@@ -137,8 +162,7 @@ class TarWriter:
             name,
             _KINDS[stat.S_IFMT(status.st_mode)],
             stat.S_IMODE(status.st_mode),
-            status.st_uid,
-            status.st_gid,
+            *(self._owners or _same)(status.st_uid, status.st_gid),
             mtime_ns=status.st_mtime_ns,
             link=link,
         )

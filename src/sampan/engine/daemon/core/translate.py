@@ -16,7 +16,7 @@ from sampan.engine.daemon.core.security import filter_section, parse_security
 from sampan.engine.daemon.core.subordinate import IdMaps
 from sampan.engine.runtime.core.capability import tweak
 
-__all__ = ["Surroundings", "overlaid", "specification", "volume_mounts"]
+__all__ = ["Surroundings", "is_mapped", "overlaid", "specification", "volume_mounts"]
 
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_DEVICES: Final = (
@@ -81,7 +81,7 @@ def specification(record: ContainerRecord, around: Surroundings) -> dict[str, An
         "resources": _resources(record, around),
         "maskedPaths": host["MaskedPaths"],
         "readonlyPaths": host["ReadonlyPaths"],
-        "sysctl": _sysctls(host, mapped=mapped or around.rootless),
+        "sysctl": _sysctls(host, around, mapped=mapped or around.rootless),
         "devices": _devices(host, around),
     }
     seccomp = filter_section(
@@ -198,12 +198,13 @@ _UNPRIVILEGED_NETWORK: Final = {
 """A network of the container's own has no ports and no pings that only root may use."""
 
 
-def _sysctls(host: Mapping[str, Any], *, mapped: bool) -> dict[str, str]:
+def _sysctls(host: Mapping[str, Any], around: Surroundings, *, mapped: bool) -> dict[str, str]:
     mode = host["NetworkMode"]
     own = mode != "host" and not mode.startswith("container:")
     found = dict(_UNPRIVILEGED_NETWORK) if own else {}
-    if mapped:
-        found.pop("net.ipv4.ping_group_range", None)  # it names groups that are not there
+    if mapped and around.netns_path is None:
+        # Inside, it would name groups that are not there; a network that is joined is the host's.
+        found.pop("net.ipv4.ping_group_range", None)
     return {**found, **(host["Sysctls"] or {})}
 
 

@@ -19,7 +19,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from sampan.base.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from sampan.engine.daemon.core.filemode import file_mode
-from sampan.engine.daemon.core.translate import volume_mounts
+from sampan.engine.daemon.core.subordinate import IdMaps, maps_of_document
+from sampan.engine.daemon.core.translate import is_mapped, volume_mounts
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.rootview import RootView, in_thread, mount_of, opened
 from sampan.engine.daemon.shell.treereader import TreeReader
@@ -40,6 +41,7 @@ _ABSENT: Final = (FileNotFoundError, NotADirectoryError)
 
 class _Engine(Protocol):
     images: ImageStore
+    id_maps: IdMaps | None
 
     def publish(self, container: Container, action: str) -> None:
         """Tell listeners what happened to a container."""
@@ -91,7 +93,7 @@ class Archives:
     async def get(self, container: Container, path: str) -> tuple[dict[str, Any], ByteStream]:
         """Return a path's stat and its tar; entries are named from the path's last part on."""
         absolute = _absolute(path)
-        loop = asyncio.get_running_loop()
+        loop, maps = asyncio.get_running_loop(), self._maps(container)
         found: asyncio.Future[dict[str, Any]] = loop.create_future()
 
         def produce(root_fd: int, mountinfo: str, out: socket.socket) -> None:
@@ -99,7 +101,7 @@ class Archives:
             loop.call_soon_threadsafe(_settle, found, about)
             name = posixpath.basename(absolute.rstrip("/"))
             with out.makefile("wb") as file:
-                writer = TreeWriter(file, mountinfo)
+                writer = TreeWriter(file, mountinfo, maps.outward if maps else None)
                 if absolute.endswith(("/", "/.")) or absolute == "/":
                     _check_directory(about)
                 writer.tree(root_fd, absolute, "." if absolute.endswith("/.") else name)
@@ -132,6 +134,7 @@ class Archives:
         """
         absolute = _absolute(path)
         host, user = container.record.host_config, container.record.config["User"]
+        maps = self._maps(container)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
 
@@ -139,7 +142,13 @@ class Archives:
             with theirs, theirs.makefile("rb") as file:
                 _check_target(root_fd, absolute, host["ReadonlyRootfs"], mountinfo)
                 owner = _owner(root_fd, user) if own and user else None
-                reader = TreeReader(root_fd, absolute, keep_kinds=keep_kinds, owner=owner)
+                reader = TreeReader(
+                    root_fd,
+                    absolute,
+                    keep_kinds=keep_kinds,
+                    owner=owner,
+                    owners=maps.inward if maps else None,
+                )
                 reader.unpack(file)
 
         with _words(container, path):
@@ -196,11 +205,21 @@ class Archives:
         task.add_done_callback(_seen)
         return ByteStream(ours, task), task
 
+    def _maps(self, container: Container) -> IdMaps | None:
+        """Return the id maps through which a container's files are seen from here.
+
+        They are those of the running one: what lies on disk belongs to whom it does inside.
+        """
+        record = container.record
+        maps = maps_of_document(record.cri.get("id_maps")) or self._engine.id_maps
+        return maps if record.state.running and is_mapped(record.host_config, maps) else None
+
     async def _in_view(self, container: Container, work: Callable[[int, str], T]) -> T:
         """Run work on a container's root in a thread; it gets the root and the mounts there."""
         record = container.record
         if record.state.running:
-            view = RootView(Path(), record.state.pid)
+            maps = self._maps(container)
+            view = RootView(Path(), record.state.pid, acts_as=maps.root if maps else None)
         else:
             root = self._engine.images.snapshots.mounts(record.id, record.diff_ids)
             view = RootView(container.run_directory / "view", 0, root, _binds(container))

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from sampan.base.errors import LimitError, SampanError, invariant
 from sampan.engine.runtime.core.mount_options import parse_options
 from sampan.engine.runtime.core.plan import AttachMount, RootMount
-from sampan.engine.runtime.shell import mounts, syscalls
+from sampan.engine.runtime.shell import identity, mounts, syscalls
 
 __all__ = ["RootView", "in_thread", "mount_of", "opened"]
 
@@ -43,11 +43,15 @@ class RootView:
     pid: int = 0
     root_mounts: Sequence[Mapping[str, Any]] = ()
     binds: Sequence[AttachMount] = field(default=())
+    acts_as: tuple[int, int] | None = None
+    """The user and group whose files are made; None: root's."""
 
 
 @contextlib.contextmanager
 def opened(view: RootView) -> Iterator[int]:
     """Open the root, a descriptor for paths below it; only in a thread made by `in_thread`."""
+    if view.acts_as is not None:
+        identity.act_as(*view.acts_as)
     if view.pid:
         root_fd = _open_directory(f"/proc/{view.pid}/root")
     else:

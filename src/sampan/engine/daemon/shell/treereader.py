@@ -11,7 +11,7 @@ import contextlib
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
 from sampan.base.errors import InvalidError
@@ -40,14 +40,17 @@ class TreeReader:
         *,
         keep_kinds: bool = False,
         owner: tuple[int, int] | None = None,
+        owners: Callable[[int, int], tuple[int, int]] | None = None,
     ) -> None:
         """`keep_kinds` refuses a file in place of a directory and the reverse; `owner` is who all
-        of it shall belong to, in place of the archive's own ids.
+        of it shall belong to, in place of the archive's own ids; `owners` returns the ids to set
+        for those.
         """
         self._root_fd = root_fd
         self._path = path.rstrip("/")
         self._keep_kinds = keep_kinds
         self._owner = owner
+        self._owners = owners
         self._times: list[tuple[str, int]] = []
 
     def unpack(self, source: BinaryIO) -> None:
@@ -140,6 +143,8 @@ class TreeReader:
     def _own(self, parent: int, last: str, entry: Entry) -> None:
         """Set owner, mode, attributes and time."""
         uid, gid = self._owner or (entry.uid, entry.gid)
+        if self._owners is not None:
+            uid, gid = self._owners(uid, gid)
         os.chown(last, uid, gid, dir_fd=parent, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK:
             # Made or checked just now, yet the container may have exchanged it since.

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from sampan.engine.daemon.shell.rootview import mount_of
 from sampan.engine.runtime.shell import inside
-from sampan.images.shell.packing import TarWriter, capability
+from sampan.images.shell.packing import Owners, TarWriter, capability
 
 __all__ = ["TreeWriter", "pseudo_mounts"]
 
@@ -20,9 +20,9 @@ _PSEUDO: Final = frozenset(
 class TreeWriter:
     """Writes entries to a stream. Mounts of the kernel's own file systems are shown empty."""
 
-    def __init__(self, out: BinaryIO, mountinfo: str = "") -> None:
+    def __init__(self, out: BinaryIO, mountinfo: str = "", owners: Owners | None = None) -> None:
         # Whole seconds and no attributes but capabilities, as by Docker.
-        self._tar = TarWriter(out, capability, whole_seconds=True)
+        self._tar = TarWriter(out, capability, whole_seconds=True, owners=owners)
         self._pseudo = pseudo_mounts(mountinfo)
 
     def tree(self, root_fd: int, path: str, name: str) -> None:

@@ -157,21 +157,12 @@ def _overlay_in_own_namespace(kind: str, options: MountOptions, namespace: int, 
         return shown[path]
 
     data = [_with_mapped_layers(one, mapped) for one in options.data]
-    _act_as(_host_id(plan.uid_maps), _host_id(plan.gid_maps))
+    # The overlay does its own work in its writable layer as whoever has mounted it, and for the
+    # host's root there is no owner in a mapped layer.
+    identity.act_as(_host_id(plan.uid_maps), _host_id(plan.gid_maps))
     fd = mounts.filesystem(kind, kind, data, options.superblock)
     mounts.settle(fd, changed(options, data=tuple(data)), bind=False)
     return fd
-
-
-def _act_as(uid: int, gid: int) -> None:
-    """Be the container's root towards files, without losing a right.
-
-    An overlay does its own work in its writable layer as whoever has mounted it, and for the host's
-    root there is no owner in a mapped layer.
-    """
-    held = identity.held_capabilities()
-    syscalls.set_filesystem_ids(uid, gid)
-    syscalls.capability_sets(held, held, 0)
 
 
 def _host_id(maps: Sequence[IdMap]) -> int:

@@ -17,6 +17,7 @@ from sampan.engine.runtime.shell.idmap import in_user_namespace
 __all__ = [
     "NO_CAPABILITIES",
     "CapabilityMasks",
+    "act_as",
     "apply_identity",
     "apply_limits",
     "drop_capabilities",
@@ -143,6 +144,13 @@ def drop_capabilities(
         for number in range(_LAST_CAPABILITY + 1):
             if (masks.ambient & masks.inheritable & permitted) >> number & 1:
                 syscalls.prctl(_PR_CAP_AMBIENT, 2, number)
+
+
+def act_as(uid: int, gid: int) -> None:
+    """Let this thread act on files as a user, without losing a right."""
+    held = held_capabilities()
+    syscalls.set_filesystem_ids(uid, gid)
+    syscalls.capability_sets(held, held, 0)
 
 
 def held_capabilities() -> int:
