@@ -26,6 +26,7 @@ SOURCE = {
     "grpcurl": "built by .ci/tools.sh",
     "h2spec": "built by .ci/tools.sh",
     "h2load": "Debian package nghttp2-client",
+    "docker-compose": "Debian package docker-compose",
     "docker": "Debian package docker-cli, or Docker's own",
     "busybox": "Debian package busybox-static",
     "mkfs.btrfs": "Debian package btrfs-progs",
