@@ -93,7 +93,12 @@ class Registry:
         return self.put_manifest(repository, tag, raw)
 
     def put_index(
-        self, name: str, platforms: Sequence[Mapping[str, str]], kind: str = OCI_INDEX
+        self,
+        name: str,
+        platforms: Sequence[Mapping[str, str]],
+        kind: str = OCI_INDEX,
+        *,
+        attested: bool = True,
     ) -> str:
         """Store an index of an image for each platform, and an attestation; returns its digest."""
         repository, _, tag = name.rpartition(":")
@@ -106,6 +111,7 @@ class Registry:
             entries.append({**descriptor(raw, OCI_MANIFEST), "platform": platform})
         note = {"vnd.docker.reference.type": "attestation-manifest"}
         unknown = {"os": "unknown", "architecture": "unknown"}
-        entries.append({**entries[0], "platform": unknown, "annotations": note})
+        if attested:
+            entries.append({**entries[0], "platform": unknown, "annotations": note})
         index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
         return self.put_manifest(repository, tag, json.dumps(index).encode(), kind)

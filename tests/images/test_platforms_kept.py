@@ -113,6 +113,24 @@ def test_they_go_with_their_name(
     asyncio.run(main())
 
 
+def test_all_of_them_are_pushed(tmp_path: Path, registry: RegistryServer, images: Registry) -> None:
+    async def main() -> None:
+        digest = images.put_index("three:7", THREE, attested=False)
+        name, copy = f"{registry.host}/three:7", f"{registry.host}/three-copy:7"
+        client = await pulled(tmp_path / "a", name, AMD, NEW)
+        await client.store.tag(name, f"{registry.host}/three-copy", "7")
+        # One is missing: the one that the name stands for goes alone.
+        new = client.store.find(name).manifest.digest
+        assert await client.push(copy) == [new]
+        await client.pull(name, OLD)
+        await client.store.tag(name, f"{registry.host}/three-copy", "7")
+        assert await client.push(copy) == [digest]
+        other = await pulled(tmp_path / "b", copy, AMD, OLD, NEW)
+        assert len(other.store.index) == 3
+
+    asyncio.run(main())
+
+
 def test_one_of_them_goes_alone(tmp_path: Path, registry: RegistryServer, images: Registry) -> None:
     async def main() -> None:
         images.put_index("three:6", THREE)

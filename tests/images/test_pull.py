@@ -20,7 +20,7 @@ from sampan.base.errors import (
     UnavailableError,
 )
 from sampan.images.core.digest import digest_of
-from sampan.images.core.manifest import DOCKER_LIST, OCI_CONFIG
+from sampan.images.core.manifest import DOCKER_LIST, OCI_CONFIG, OCI_INDEX
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import parse_reference
 from sampan.images.registry.pull import Pulled
@@ -68,7 +68,7 @@ def test_the_best_platform_of_an_index(
 ) -> None:
     async def main() -> None:
         name = f"arms-{kind}:1"
-        digest = images.put_index(name, ARMS, **({} if kind == "oci" else {"kind": DOCKER_LIST}))
+        digest = images.put_index(name, ARMS, OCI_INDEX if kind == "oci" else DOCKER_LIST)
         client = Client(tmp_path)
         name = f"{registry.host}/{name}"
         plain = await client.pull(name)

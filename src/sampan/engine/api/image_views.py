@@ -7,16 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError, SampanError
+from sampan.base.errors import InvalidError
 from sampan.base.moment import instant
 from sampan.engine.api.routing import Call
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.core.manifest import (
     ATTESTATION,
-    MANIFEST_BYTES,
     Descriptor,
-    Index,
-    parse_manifest,
 )
 from sampan.images.core.platform import Platform, platform_of
 from sampan.images.core.reference import parse_reference
@@ -102,24 +99,14 @@ class ImageViews:
 
     def _target(self, entry: Entry) -> Descriptor:
         """Return what the image's names stand for: its index, or its own manifest."""
-        index = self._index(entry)
+        index = self._images.document(entry)
         if index is None:
             return entry.manifest
         return Descriptor(index.media_type, entry.index, len(index.raw))
 
-    def _index(self, entry: Entry) -> Index | None:
-        if not entry.index:
-            return None
-        try:
-            raw = self._images.content.read(entry.index, MANIFEST_BYTES)
-            found = parse_manifest(raw)
-        except SampanError:
-            return None
-        return found if isinstance(found, Index) else None
-
     def manifests(self, entry: Entry) -> list[dict[str, Any]]:
         """Return the platforms that the image's names stand for, here or not."""
-        index = self._index(entry)
+        index = self._images.document(entry)
         here = {one.manifest.digest: one for one in self._images.index.family(entry)}
         if index is None:
             return [self._manifest(entry.manifest, entry)]

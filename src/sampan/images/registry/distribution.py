@@ -115,6 +115,9 @@ class Distribution:
     ) -> list[str]:
         """Push an image under its tag, or without one all tags of the repository.
 
+        A name of several platforms goes with all of them if they are all here, else with the one
+        that it stands for, or with `platform`.
+
         Returns the digests of the manifests. Raises NotFoundError when there is nothing to push.
         """
         report(Progress.message(f"The push refers to repository [{reference.name}]"))
@@ -124,7 +127,10 @@ class Distribution:
             for name in names:
                 entry = self._store.find(name, platform)
                 one = parse_reference(name)
-                found.append(await self._pushes.run(repository, one, entry, report))
+                digest = await self._pushes.run(
+                    repository, one, entry, report, index=platform is None
+                )
+                found.append(digest)
         return found
 
     def _tags(self, reference: Reference) -> list[str]:

@@ -18,6 +18,7 @@ from sampan.images.core.manifest import (
     OCI_CONFIG,
     OCI_LAYER,
     Descriptor,
+    Index,
     Manifest,
     write_manifest,
 )
@@ -46,6 +47,8 @@ class _Push:
     reference: Reference
     entry: Entry
     report: Report
+    as_it_is: bool = False
+    """Its manifest is part of an index: not a byte of it may change."""
 
 
 class Pushes:
@@ -62,28 +65,33 @@ class Pushes:
         self._compressed: dict[str, Descriptor] = {}
 
     async def run(
-        self, repository: Repository, reference: Reference, entry: Entry, report: Report
+        self,
+        repository: Repository,
+        reference: Reference,
+        entry: Entry,
+        report: Report,
+        *,
+        index: bool = True,
     ) -> str:
-        """Push an image under a tag; returns the manifest's digest."""
+        """Push an image under a tag, or with `index` all of its index; returns the digest."""
         push = _Push(repository, reference, entry, report)
         async with self._store.operation():
-            await self._store.hold(entry)
-            manifest = await in_thread(entry.document)
-            for diff_id in entry.diff_ids:
-                report(Progress("Preparing", _short(diff_id)))
-            layers = await self._layers(push, manifest)
-            await self._upload(push, manifest.config, ())
-            raw, descriptor = manifest.raw, entry.manifest
-            if layers != list(manifest.layers):
-                config = dataclasses.replace(manifest.config, media_type=OCI_CONFIG)
-                raw, descriptor = write_manifest(config, layers)
-                await in_thread(self._content.put, raw, descriptor.digest)
+            document = self._complete(entry) if index else None
+            if document is None:
+                raw, descriptor = await self._send(push)
+            else:
+                for member in self._store.index.family(entry):
+                    part = dataclasses.replace(push, entry=member, as_it_is=True)
+                    sent, manifest = await self._send(part)
+                    await repository.put_manifest(manifest.digest, sent, manifest.media_type)
+                raw = document.raw
+                descriptor = Descriptor(document.media_type, entry.index, len(raw))
             tag = reference.tag or "latest"
             await repository.put_manifest(tag, raw, descriptor.media_type)
             name = dataclasses.replace(reference, tag=None, digest=descriptor.digest).key
             async with self._store.changing():
                 if self._store.index.get(entry.id) is entry:
-                    if descriptor.digest != entry.manifest.digest:
+                    if document is None and descriptor.digest != entry.manifest.digest:
                         entry.replace(descriptor)
                     self._store.index.name(entry, name)
         report(Progress.message(f"{tag}: digest: {descriptor.digest} size: {len(raw)}"))
@@ -91,6 +99,30 @@ class Pushes:
         report(Progress(aux=aux))
         self._store.event("push", reference.familiar, entry, reference.familiar_name)
         return descriptor.digest
+
+    def _complete(self, entry: Entry) -> Index | None:
+        """Return the index of an image if everything that it names is here."""
+        document = self._store.document(entry)
+        here = {one.manifest.digest for one in self._store.index.family(entry)}
+        if document is None or any(one.digest not in here for one in document.manifests):
+            return None
+        return document
+
+    async def _send(self, push: _Push) -> tuple[bytes, Descriptor]:
+        """Upload layers and configuration; returns the manifest that goes with them."""
+        entry = push.entry
+        await self._store.hold(entry)
+        manifest = await in_thread(entry.document)
+        for diff_id in entry.diff_ids:
+            push.report(Progress("Preparing", _short(diff_id)))
+        layers = await self._layers(push, manifest)
+        await self._upload(push, manifest.config, ())
+        if layers == list(manifest.layers):
+            return manifest.raw, entry.manifest
+        config = dataclasses.replace(manifest.config, media_type=OCI_CONFIG)
+        raw, descriptor = write_manifest(config, layers)
+        await in_thread(self._content.put, raw, descriptor.digest)
+        return raw, descriptor
 
     async def _layers(self, push: _Push, manifest: Manifest) -> list[Descriptor]:
         """Upload the layers; returns what they are in the registry."""
@@ -111,7 +143,7 @@ class Pushes:
         if self._slots.full:
             push.report(Progress("Waiting", short))
         async with self._slots.one():
-            if layer.digest == diff_id:
+            if layer.digest == diff_id and not push.as_it_is:
                 layer = await self._compress(layer)
             total = layer.size_bytes
             neighbours = await in_thread(self._neighbours, push.reference, layer.digest)

@@ -131,12 +131,12 @@ class Repository:
                 raise refusal(response.status, response.reason or "", body)
 
     async def _whole(
-        self, method: str, url: str, limit_bytes: int, **more: Any
+        self, method: str, url: str, limit_bytes: int, expected: Sequence[int] = (200,), **more: Any
     ) -> tuple[bytes, Mapping[str, str]]:
         """Return body and headers of a request that is tried again while the registry is busy."""
         for attempt in range(_ATTEMPTS):
             try:
-                async with self.call(method, url, (200,), **more) as response:
+                async with self.call(method, url, expected, **more) as response:
                     body = b"" if method == "HEAD" else await read_bounded(response, limit_bytes)
                     return body, response.headers
             except (ConnectError, BusyError) as error:
@@ -211,10 +211,12 @@ class Repository:
     async def put_manifest(self, name: str, raw: bytes, media_type: str) -> None:
         """Let a tag or a digest stand for a manifest whose blobs are there."""
         url, headers = f"{self.base}/manifests/{name}", {"Content-Type": media_type}
-        async with self.call("PUT", url, (200, 201), headers=headers, data=raw) as answer:
-            told = answer.headers.get("Docker-Content-Digest", "")
-            if is_digest(told):
-                verify(raw, told)
+        _, answer = await self._whole(
+            "PUT", url, MANIFEST_BYTES, (200, 201), headers=headers, data=raw
+        )
+        told = answer.get("Docker-Content-Digest", "")
+        if is_digest(told):
+            verify(raw, told)
 
     async def tags(self) -> list[str]:
         """Return all tags of the repository."""

@@ -16,9 +16,12 @@ from pathlib import Path
 from sampan.base.errors import NotFoundError, SampanError
 from sampan.images.core.image import Image, chain_ids
 from sampan.images.core.manifest import (
+    MANIFEST_BYTES,
     OCI_CONFIG,
     OCI_LAYER,
     Descriptor,
+    Index,
+    parse_manifest,
     write_manifest,
 )
 from sampan.images.core.platform import Platform, platform_of, preferences
@@ -102,6 +105,16 @@ class ImageStore:
     def platform(self, entry: Entry) -> Platform | None:
         """Return what an image runs on, as its configuration has it."""
         return platform_of(entry.image.document)
+
+    def document(self, entry: Entry) -> Index | None:
+        """Return the index that an image's names stand for, None for an image by itself."""
+        if not entry.index:
+            return None
+        try:
+            found = parse_manifest(self.content.read(entry.index, MANIFEST_BYTES))
+        except SampanError:
+            return None
+        return found if isinstance(found, Index) else None
 
     def size(self, entry: Entry) -> int:
         """Return the bytes that an image's layers take when they are unpacked."""
