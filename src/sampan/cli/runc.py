@@ -206,20 +206,28 @@ def _tolerates_cgroups(word: str) -> bool:
 
 
 def _create(call: _Call) -> int:
-    call.runtime().create(call.id, _options(call, foreground=False))
+    from sampan.engine.oci.shell.starting import create
+
+    create(call.runtime(), call.id, _options(call, foreground=False))
     return 0
 
 
 def _run_container(call: _Call) -> int:
-    options = _options(call, foreground=not call.flags["detach"])
-    code: int = call.runtime().run(
-        call.id, options, keep=call.flags["keep"], subreaper=not call.flags["no-subreaper"]
+    from sampan.engine.oci.shell.starting import run
+
+    return run(
+        call.runtime(),
+        call.id,
+        _options(call, foreground=not call.flags["detach"]),
+        keep=call.flags["keep"],
+        subreaper=not call.flags["no-subreaper"],
     )
-    return code
 
 
 def _start(call: _Call) -> int:
-    call.runtime().start(call.id)
+    from sampan.engine.oci.shell.starting import start
+
+    start(call.runtime(), call.id)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The commands of the runtime on one state directory."""
+"""The commands of the runtime on containers that are there already."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from sampan.base.record import changed
 from sampan.engine.oci.core.limits import merged
 from sampan.engine.oci.core.record import Record, Vital, status_of
 from sampan.engine.oci.shell import machine
-from sampan.engine.oci.shell.creation import CreateOptions, create
-from sampan.engine.oci.shell.gate import open_gate
 from sampan.engine.oci.shell.hooks import run_hooks
 from sampan.engine.oci.shell.store import Place, Store
-from sampan.engine.oci.shell.terminal import Foreground
 from sampan.engine.runtime.core.spec import parse_spec
 from sampan.engine.runtime.shell import syscalls
 from sampan.engine.runtime.shell.cgroups import Cgroups
@@ -26,7 +23,6 @@ from sampan.engine.runtime.shell.cgroups import Cgroups
 __all__ = ["Runtime"]
 
 _KILL_TIMEOUT_S: Final = 10.0
-_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class Runtime:
@@ -69,75 +65,6 @@ class Runtime:
 
     # Its life.
 
-    def create(self, container_id: str, options: CreateOptions) -> None:
-        """Make a container that waits for `start`."""
-        created = create(self.store, container_id, options)
-        created.launched.leave()
-        created.launched.close()
-
-    def start(self, container_id: str) -> None:
-        """Let a created container run its program."""
-        with self.store.locked(container_id) as place:
-            record = place.load()
-            match self.status(record):
-                case "created":
-                    self._open(place, record)
-                case "stopped":
-                    raise ConflictError("cannot start a container that has stopped")
-                case _:
-                    raise ConflictError("cannot start an already running container")
-
-    def _open(self, place: Place, record: Record) -> None:
-        try:
-            open_gate(place.gate)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(place.gate)
-        self._started(record)
-
-    def _started(self, record: Record) -> None:
-        """Run the hooks after the start; one that fails ends the container."""
-        hooks = (record.document.get("hooks") or {}).get("poststart")
-        if not hooks:
-            return
-        try:
-            spec = parse_spec(record.document)
-            run_hooks("poststart", spec.hooks["poststart"], record.state("running", record.pid))
-        except SampanError:
-            self._signal(record, signal.SIGKILL)
-            raise
-
-    def run(self, container_id: str, options: CreateOptions, *, keep: bool, subreaper: bool) -> int:
-        """Create and start a container; in the foreground also wait for it and return its code."""
-        if not options.foreground:
-            self.create(container_id, options)
-            try:
-                self.start(container_id)
-            except BaseException:
-                self.delete(container_id, force=True)
-                raise
-            return 0
-        if subreaper:
-            syscalls.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        waiting = Foreground()
-        created = create(self.store, container_id, options)
-        record = created.record
-        try:
-            waiting.prepare(created.launched.console_fd)
-            created.launched.start()
-            self._started(record)
-            code = waiting.wait(record.pid, created.launched.pidfd, created.launched.console_fd)
-        except BaseException:
-            with suppress(ProcessLookupError):
-                syscalls.pidfd_send_signal(created.launched.pidfd, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(record.pid, 0)
-            self._destroy(created.place, record)
-            raise
-        if not keep:
-            self._destroy(created.place, record)
-        return code
-
     def kill(self, container_id: str, number: int, *, everybody: bool) -> None:
         """Send a signal to the first process, or to all."""
         with self.store.locked(container_id) as place:
@@ -148,11 +75,12 @@ class Runtime:
             elif status == "stopped":
                 raise ConflictError("container not running")
             else:
-                self._signal(record, number)
+                self.signal(record, number)
             if status == "paused" and number == signal.SIGKILL:
                 Cgroups(record.cgroup).freeze(False)
 
-    def _signal(self, record: Record, number: int) -> None:
+    def signal(self, record: Record, number: int) -> None:
+        """Send a signal to the first process; ConflictError when it has ended."""
         try:
             fd = machine.open_process(record.pid, record.start_ticks)
         except ProcessLookupError:
@@ -177,12 +105,12 @@ class Runtime:
                     raise ConflictError(
                         f"cannot delete container {container_id} that is not stopped: {status}"
                     )
-                self._destroy(place, record)
+                self.destroy(place, record)
         except NotFoundError:
             if not force:
                 raise
 
-    def _destroy(self, place: Place, record: Record) -> None:
+    def destroy(self, place: Place, record: Record) -> None:
         """End what is left of a container and remove it."""
         self._end(record)
         if record.cgroup:
