@@ -26,6 +26,7 @@ PROGRAMS: dict[str, Program] = {
         "sampan.cli.dockerd", "Run a container engine for the docker command line; its own flags."
     ),
     "runc": Program("sampan.cli.runc", "Run containers from OCI bundles; takes runc's commands."),
+    "registry": Program("sampan.cli.registry", "Run a registry of images: OCI distribution."),
     "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
 }
 LINKS = ("dockerd", "etcd", "etcdutl", "runc")

@@ -155,6 +155,11 @@ class RestConnection(asyncio.Protocol):
                 _set(self._left)
         return self._transport.get_extra_info("sslcontext") is None
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether the client speaks TLS."""
+        return self._transport.get_extra_info("sslcontext") is not None
+
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
         self._eof = self._closing = True

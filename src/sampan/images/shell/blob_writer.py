@@ -74,6 +74,11 @@ class BlobWriter:
         self._file.write(data)
         self.size_bytes += len(data)
 
+    @property
+    def digest(self) -> str:
+        """The digest of what has been written so far."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
+
     def restart(self) -> None:
         """Begin again with nothing."""
         assert self._file is not None
