@@ -271,4 +271,5 @@ def test_a_killed_engine_leaves_no_half_built_image(builder: EngineServer, tmp_p
     assert list((builder.place / "data" / "images" / "writable").iterdir()) == []
     assert list((builder.place / "data" / "images" / "spool").iterdir()) == []
     assert list((builder.place / "exec" / "containers").iterdir()) == []
+    assert [one.name for one in (builder.place / "exec" / "network").glob("build-*")] == []
     assert builder.out("run", "--rm", "busybox", "echo", "well") == "well\n"

@@ -16,10 +16,6 @@ class BridgeNetwork:
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
 
-    async def settle(self) -> None:
-        """Take down what builds of an earlier engine have left."""
-        await self._networks.close_unclaimed(_OWNER, ())
-
     async def open(self, key: str) -> str | None:
         """Make a network; returns the path of its namespace."""
         bridge = self._networks.find("bridge")

@@ -77,6 +77,9 @@ class ContainerNetworking:
         """Take down what belongs to no running container; called when all are known."""
         running = [one.id for one in self._engine.registry if one.record.state.running]
         await self.networks.close_unclaimed("container", running)
+        await self.networks.close_unclaimed(
+            "build", ()
+        )  # no command of a build outlives its engine
 
     def check_bridges(self) -> None:
         """Raise UnsupportedError where no bridge can be made."""
