@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -13,6 +14,7 @@ import subprocess
 import termios
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,6 +82,24 @@ def test_streams_of_a_command(cri: CriClient, sleeper: str, transport: str) -> N
     assert done.stdout == b"some\n"
     assert done.stderr.startswith(b"err\n")
     assert b"exit code 7" in done.stderr
+
+
+def test_input_that_nobody_takes_waits_at_the_client(cri: CriClient, sleeper: str) -> None:
+    script = "until [ -e /go ]; do sleep 0.05; done; wc -c"
+    words = [*cri.command(), "exec", "-i", sleeper, "sh", "-c", script]
+    client = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdin is not None and client.stdout is not None
+    size = 48 << 20
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(client.communicate, bytes(size))
+        assert sync(cri, sleeper, "touch /go")[2] == 0
+        assert written.result()[0] == f"{size}\n".encode()
+    shown = json.loads(cri.engine.out("inspect", sleeper))[0]["State"]["Pid"]
+    parent = re.search(r"PPid:\s+(\d+)", Path(f"/proc/{shown}/status").read_text())
+    assert parent is not None
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{parent[1]}/status").read_text())
+    assert peak is not None
+    assert int(peak[1]) << 10 < size
 
 
 @TRANSPORTS

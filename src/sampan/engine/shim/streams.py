@@ -81,6 +81,7 @@ class ProcessStreams:
         self._paused = False
         self._stdin = -1
         self._stdin_pending = bytearray()
+        self._stdin_full = False
         self._stdin_closing = False
         self._clients: list[Attachment] = []
 
@@ -162,7 +163,7 @@ class ProcessStreams:
 
     def _watch_client(self, client: Attachment) -> None:
         events = selectors.EVENT_WRITE if client.pending else 0
-        if not client.ended and len(self._stdin_pending) < _BUFFER_BYTES:
+        if not client.ended and not self._stdin_full:
             events |= selectors.EVENT_READ
         self._reactor.watch(
             client.sock.fileno(), events, lambda ready: self._client_ready(client, ready)
@@ -197,6 +198,7 @@ class ProcessStreams:
             if client.stdin and not self._stdin_closing:
                 self._stdin_pending += data
                 self._flush_stdin(0)
+                self._bound_input()
             return
         # The client ended its input, or left: writing to it will tell which.
         client.ended = True
@@ -206,6 +208,14 @@ class ProcessStreams:
             self._flush_stdin(0)
         if not (client.stdout or client.stderr):
             self._drop(client)
+
+    def _bound_input(self) -> None:
+        """Read from no client while much waits for the process, and again when it does not."""
+        full = len(self._stdin_pending) >= _BUFFER_BYTES
+        if full != self._stdin_full:
+            self._stdin_full = full
+            for client in list(self._clients):
+                self._watch_client(client)
 
     def _flush_stdin(self, _: int) -> None:
         if self._stdin < 0:
@@ -218,6 +228,7 @@ class ProcessStreams:
             except OSError:
                 self._stdin_pending.clear()
                 self._stdin_closing = True
+        self._bound_input()
         if self._stdin_pending:
             self._watch_stdin(selectors.EVENT_WRITE)
             return
