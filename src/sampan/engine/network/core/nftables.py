@@ -15,9 +15,11 @@ from sampan.engine.network.core.netlink import (
     ACK,
     APPEND,
     CREATE,
+    DUMP,
     EXCLUSIVE,
     Message,
     attribute,
+    attributes,
     nested,
     text,
 )
@@ -34,17 +36,23 @@ __all__ = [
     "bits",
     "connection",
     "connection_is",
+    "delete_rule",
     "delete_table",
     "destination_nat",
     "elements",
     "empty_map",
     "equal",
+    "find_chain",
     "immediate",
+    "insert_rule",
+    "list_rules",
     "local_destination",
     "lookup",
     "make_table",
     "masquerade",
     "meta",
+    "parse_policy",
+    "parse_rule",
     "payload",
     "verdict",
 ]
@@ -54,6 +62,7 @@ _SUBSYSTEM: Final = 10
 _BEGIN, _END = 16, 17
 _NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET = 0, 2, 3, 6, 9
 _NEWELEMENT, _DELELEMENT = 12, 14
+_GETCHAIN, _GETRULE, _DELRULE = 4, 7, 8
 _MAP_FLAG: Final = 8
 _LIST_ELEMENT: Final = 1
 _DATA_VALUE, _DATA_VERDICT = 1, 2
@@ -206,6 +215,48 @@ def elements(table: str, family: int, change: Elements, *, remove: bool = False)
 def empty_map(table: str, family: int, name: str) -> list[Message]:
     """Return the command that takes all elements out of a map."""
     return [_message(_DELELEMENT, family, 0, text(1, table) + text(2, name))]
+
+
+def find_chain(table: str, family: int, name: str) -> Message:
+    """Ask for one chain; the answer is for `parse_policy`."""
+    return _message(_GETCHAIN, family, 0, text(1, table) + text(3, name))
+
+
+def parse_policy(payload: bytes) -> str:
+    """Return what becomes of packets at a chain's end: accept or drop; empty for no base chain."""
+    found = attributes(payload[4:]).get(5)
+    if found is None:
+        return ""
+    return "drop" if struct.unpack(">I", found)[0] == VERDICTS["drop"] else "accept"
+
+
+def list_rules(table: str, family: int, chain: str) -> Message:
+    """Ask for the rules of a chain; the answers are for `parse_rule`."""
+    return _message(_GETRULE, family, DUMP, text(1, table) + text(2, chain))
+
+
+def parse_rule(payload: bytes) -> tuple[int, str]:
+    """Return a rule's handle and its comment, empty without one."""
+    found = attributes(payload[4:])
+    handle = struct.unpack(">Q", found.get(3, bytes(8)))[0]
+    data = found.get(7, b"")
+    comment = data[2 : 2 + data[1]] if len(data) > 2 and data[0] == 0 else b""
+    return handle, comment.rstrip(b"\0").decode(errors="replace")
+
+
+def insert_rule(table: str, family: int, chain: str, rule: Rule, comment: str) -> Message:
+    """Put a rule at the beginning of a chain."""
+    note = comment.encode() + b"\0"
+    listed = b"".join(nested(_LIST_ELEMENT, one) for one in rule)
+    body = text(1, table) + text(2, chain) + nested(4, listed)
+    body += attribute(7, struct.pack("=BB", 0, len(note)) + note)
+    return _message(_NEWRULE, family, CREATE, body)
+
+
+def delete_rule(table: str, family: int, chain: str, handle: int) -> Message:
+    """Remove a rule."""
+    body = text(1, table) + text(2, chain) + attribute(3, struct.pack(">Q", handle))
+    return _message(_DELRULE, family, 0, body)
 
 
 def _expression(name: str, *body: bytes) -> bytes:

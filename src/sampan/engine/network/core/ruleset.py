@@ -6,7 +6,8 @@ postrouting           back into the bridge it came from: masquerade, for the ans
                       a container's call of its own published port, in `itself`, likewise
                       from a bridge in `masked` to elsewhere: masquerade
 forward               within a bridge in `open`: accept. From or to one in `internal`: drop.
-                      Into a bridge: answers and published ports only; so networks are isolated
+                      Into a bridge: answers and published ports only; so networks are isolated,
+                      also from the containers of a Docker beside the engine
 ```
 """
 
@@ -47,6 +48,7 @@ __all__ = [
     "TABLE",
     "host_table",
     "network_elements",
+    "passage_rules",
     "port_changes",
     "resolver_servers",
     "resolver_table",
@@ -132,11 +134,14 @@ def _filter_chains(family: int) -> Sequence[Chain]:
         [*connection_is("status", DNATTED), verdict("accept")],
         [verdict("drop")],
     ]
+    docker = equal(_device("docker0"))
+    to_docker = [meta("iifname"), lookup("bridges"), meta("oifname"), docker]
     forward = [
         [*_between("open"), verdict("accept")],
         [meta("iifname"), lookup("internal"), verdict("drop")],
         [meta("oifname"), lookup("internal"), verdict("drop")],
         [meta("oifname"), lookup("bridges"), verdict("jump", "inbound")],
+        [*to_docker, verdict("jump", "inbound")],
     ]
     chains = [
         Chain("inbound", inbound),
@@ -191,6 +196,14 @@ def port_changes(
         else:
             found.setdefault((family, "address"), []).append((host.packed + key, value))
     return [(family, Elements(name, items)) for (family, name), items in found.items()]
+
+
+def passage_rules(bridge: str) -> list[list[bytes]]:
+    """Return rules for another program's chain that would drop what is forwarded: they let a
+    bridge's packets pass, for the engine's own table to decide about.
+    """
+    device = equal(_device(bridge))
+    return [[meta(way), device, verdict("accept")] for way in ("iifname", "oifname")]
 
 
 def whole(

@@ -135,6 +135,7 @@ class Networks:
         assert self._kernel is not None and self._sandboxes is not None
         records = [one.record for one in self._bridges()]
         self._kernel.rules.make(records, self._sandboxes.rules())
+        self._kernel.rules.let_pass([record.bridge for record in records])
         if self._options.ip_forward:
             write_setting("ipv4/ip_forward", "1")
             if any(record.ipv6 for record in records):
@@ -224,6 +225,8 @@ class Networks:
         assert self._kernel is not None
         changes = [(one, change) for one in FAMILIES for change in network_elements(record, one)]
         self._kernel.rules.change(changes, remove=remove)
+        bridges = {one.record.bridge for one in self._bridges()} - {record.bridge}
+        self._kernel.rules.let_pass(bridges if remove else {*bridges, record.bridge})
         if record.ipv6 and self._options.ip_forward and not remove:
             write_setting("ipv6/conf/all/forwarding", "1")
 

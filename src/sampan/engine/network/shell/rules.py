@@ -11,13 +11,27 @@ from sampan.engine.network.core import ruleset
 from sampan.engine.network.core.conntrack import delete_flow, flow_to, list_flows
 from sampan.engine.network.core.model import NetworkRecord
 from sampan.engine.network.core.netlink import Message
-from sampan.engine.network.core.nftables import IPV4, IPV6, Elements, batch, delete_table, elements
+from sampan.engine.network.core.nftables import (
+    IPV4,
+    IPV6,
+    Elements,
+    batch,
+    delete_rule,
+    delete_table,
+    elements,
+    find_chain,
+    insert_rule,
+    list_rules,
+    parse_policy,
+    parse_rule,
+)
 from sampan.engine.network.shell.netlink import NETFILTER, NetlinkError, NetlinkSocket
 
 __all__ = ["PacketRules"]
 
 _LOG = logging.getLogger(__name__)
 _FLOWS_AT_ONCE: Final = 64
+_FILTER, _FORWARD, _NOTE = "filter", "FORWARD", "sampan "
 
 
 class PacketRules:
@@ -26,6 +40,8 @@ class PacketRules:
     def __init__(self, families: Collection[int]) -> None:
         self._families = families
         self._filter: NetlinkSocket | None = None
+        self._bridges: set[str] = set()
+        self._passing: set[int] = set()
 
     def close(self) -> None:
         """Close the socket; the rules stay."""
@@ -102,6 +118,65 @@ class PacketRules:
                 except NetlinkError as error:
                     if error.errno != errno.ENOENT:
                         raise
+
+    def let_pass(self, bridges: Collection[str]) -> None:
+        """Let the packets of bridges pass where other programs drop what is forwarded.
+
+        That is the chain FORWARD of iptables with the policy DROP, which dockerd gives it. The rest
+        of that chain is no business of the engine.
+        """
+        self._bridges = set(bridges)
+        for family in self._families:
+            self._let_pass(family)
+
+    def check_passage(self) -> None:
+        """Do as `let_pass` if another program has begun to drop since; takes microseconds."""
+        for family in self._families:
+            if family not in self._passing and self._drops(family):
+                self._let_pass(family)
+
+    def _drops(self, family: int) -> bool:
+        if self._filter is None:
+            return False
+        try:
+            return parse_policy(self._filter.ask(find_chain(_FILTER, family, _FORWARD))) == "drop"
+        except OSError:
+            return False
+
+    def _let_pass(self, family: int) -> None:
+        drops = self._drops(family)
+        wanted = self._bridges if drops else set()
+        commands: list[Message] = []
+        there: set[str] = set()
+        for handle, comment in self._foreign_rules(family):
+            bridge = comment.removeprefix(_NOTE)
+            there.add(bridge)
+            if bridge not in wanted:
+                commands.append(delete_rule(_FILTER, family, _FORWARD, handle))
+        for bridge in sorted(wanted - there):
+            commands += [
+                insert_rule(_FILTER, family, _FORWARD, rule, _NOTE + bridge)
+                for rule in ruleset.passage_rules(bridge)
+            ]
+        try:
+            if commands and self._filter is not None:
+                self._filter.transact(batch(commands))
+        except OSError as error:
+            _LOG.warning("what is forwarded is dropped by another program's rules: %s", error)
+        if drops:
+            self._passing.add(family)
+        else:
+            self._passing.discard(family)
+
+    def _foreign_rules(self, family: int) -> list[tuple[int, str]]:
+        """Return handles and comments of the engine's rules in the other program's chain."""
+        if self._filter is None:
+            return []
+        try:
+            found = self._filter.dump(list_rules(_FILTER, family, _FORWARD))
+        except OSError:
+            return []
+        return [one for one in map(parse_rule, found) if one[1].startswith(_NOTE)]
 
     def forget_flows(self, udp_ports: Collection[int]) -> None:
         """Let flows of datagrams to ports of the host begin anew, by the rules of now."""

@@ -129,6 +129,7 @@ class Sandboxes:
         sockets = self._kernel.plugs.make_sandbox(
             Path(sandbox.path), wirings, names=self._wants_names(sandbox)
         )
+        self._kernel.rules.check_passage()
         self._kernel.rules.change(changes)
         self._kernel.rules.forget_flows(udp_ports(sandbox))
         return sockets
