@@ -222,6 +222,26 @@ def test_what_a_killed_engine_had_begun_is_gone_after_a_start(root: Path, driver
     assert again.keys() == os.listdir(root / "writable") == []
 
 
+def test_a_deep_tree(root: Path, driver: str) -> None:
+    found = snapshots(root, driver)
+    content = ContentStore(root)
+    deep = "/".join(["d"] * 250)
+    ids = [content.put(archive((f"{deep}/f", plain, b"x")))]
+    found.ensure(ids, ids, content)
+    found.prepare("one", ids)
+    below = found.upper("one") / deep
+    below.mkdir(parents=True, exist_ok=True)
+    (below / "g").touch()
+    assert found.changes("one", ids)[-1].path == f"/{deep}/g"
+    with content.writer() as writer:
+        found.write_layer("one", ids, writer)
+        ids.append(writer.commit())
+    found.ensure(ids, ids, content)
+    found.remove("one")
+    found.collect(())
+    assert os.listdir(root / "layers") == []
+
+
 def test_as_root_of_a_user_namespace(tmp_path: Path) -> None:
     script = """
 import os, sys

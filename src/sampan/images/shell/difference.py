@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sampan.base.errors import LimitError
@@ -19,7 +20,7 @@ from sampan.images.shell.stack import Stack, is_opaque, is_whiteout
 __all__ = ["Change", "Usage", "changed_usage", "changes", "tree_usage", "write_changes"]
 
 ADDED, MODIFIED, DELETED = 1, 0, 2
-_DEPTH = 512
+_DEPTH = 400
 _SECOND_NS = 1_000_000_000
 
 
@@ -160,11 +161,7 @@ def _write_folder(fd: int, path: str, tree: _Tree, tar: TarWriter) -> None:
         if kind == DELETED:
             tar.empty(f"{path}/.wh.{name}" if path else f".wh.{name}")
         else:
-
-            def deeper(at: int, inside: str = inside, below: _Tree = below) -> None:
-                _write_folder(at, inside, below, tar)
-
-            tar.node(fd, name, inside, deeper)
+            tar.node(fd, name, inside, partial(_write_folder, path=inside, tree=below, tar=tar))
 
 
 def tree_usage(root: Path) -> Usage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -43,8 +44,4 @@ def _folder(fd: int, path: str, tar: TarWriter) -> None:
         if is_whiteout(status):
             tar.empty(f"{path}/{_WHITEOUT}{name}" if path else f"{_WHITEOUT}{name}")
             continue
-
-        def below(at: int, inside: str = inside) -> None:
-            _folder(at, inside, tar)
-
-        tar.node(fd, name, inside, below)
+        tar.node(fd, name, inside, partial(_folder, path=inside, tar=tar))

@@ -26,7 +26,6 @@ __all__ = [
     "TarWriter",
     "all_attributes",
     "capability",
-    "opened",
 ]
 
 GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -34,7 +33,7 @@ OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_BYTES: Final = 256 * 1024
 _ZEROS: Final = bytes(_COPY_BYTES)
 _CAPABILITY: Final = "security.capability"
-_DEPTH: Final = 512
+_DEPTH: Final = 400
 _KINDS: Final = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIRECTORY,
@@ -80,19 +79,6 @@ def all_attributes(at: int | str) -> dict[str, bytes]:
         if not key.startswith(UNCARRIED):
             found[key] = os.getxattr(at, key, follow_symlinks=follow)
     return found
-
-
-class opened:
-    """A directory's descriptor, closed in the end."""
-
-    def __init__(self, name: str, parent: int) -> None:
-        self.fd = os.open(name, OPEN | os.O_DIRECTORY, dir_fd=parent)
-
-    def __enter__(self) -> int:
-        return self.fd
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
 
 
 class TarWriter:
@@ -143,19 +129,17 @@ class TarWriter:
                 return
             raise
         try:
-            self._opened(fd, name, below)
+            # Looked at again: it may have been exchanged. No further call for a directory, so that
+            # a deep tree needs no more frames than it must.
+            status = os.fstat(fd)
+            if stat.S_ISDIR(status.st_mode):
+                self._put(status, name, fd)
+                below(fd)
+            elif stat.S_ISREG(status.st_mode):
+                if self._put(status, name, fd).kind is Kind.FILE:
+                    self._data(fd, status)
         finally:
             os.close(fd)
-
-    def _opened(self, fd: int, name: str, below: Callable[[int], None]) -> None:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            self._put(status, name, fd)
-            below(fd)
-        elif stat.S_ISREG(status.st_mode):
-            entry = self._put(status, name, fd)
-            if entry.kind is Kind.FILE:
-                self._data(fd, status)
 
     def _put(self, status: os.stat_result, name: str, at: int | str, link: str = "") -> Entry:
         entry = Entry(

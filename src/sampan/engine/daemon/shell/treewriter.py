@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import BinaryIO, Final
 
 from sampan.engine.daemon.shell.rootview import mount_of
@@ -38,7 +39,7 @@ class TreeWriter:
             return
         folder = inside.open_path(root_fd, parent or "/", _DIRECTORY)
         try:
-            self._node(folder, last, name)
+            self._tar.node(folder, last, name, partial(self._children, name=name))
         finally:
             os.close(folder)
 
@@ -58,10 +59,8 @@ class TreeWriter:
         if mount_of(fd) in self._pseudo:
             return
         for one in sorted(os.listdir(fd)):
-            self._node(fd, one, f"{name}/{one}" if name else one)
-
-    def _node(self, folder: int, last: str, name: str) -> None:
-        self._tar.node(folder, last, name, lambda fd: self._children(fd, name))
+            inside = f"{name}/{one}" if name else one
+            self._tar.node(fd, one, inside, partial(self._children, name=inside))
 
 
 def pseudo_mounts(mountinfo: str) -> frozenset[int]:
