@@ -46,7 +46,8 @@ class _Call:
 class _Journal:
     """Where errors go: standard error, or a file that a caller reads, as text or JSON lines."""
 
-    def __init__(self, path: str, kind: str) -> None:
+    def __init__(self, path: str, kind: str, *, verbose: bool = False) -> None:
+        self._verbose = verbose
         if kind not in ("text", "json"):
             raise InvalidError(f"invalid log format '{kind}'")
         self._path = "" if path in ("", "/dev/stderr") else path
@@ -57,6 +58,11 @@ class _Journal:
         self._write("error", message)
         if self._path:
             print(message, file=sys.stderr)
+
+    def debug(self, message: str) -> None:
+        """Tell what is done, to who asked for it."""
+        if self._verbose:
+            self._write("debug", message)
 
     def warn(self, message: str) -> None:
         """Tell what went wrong beside."""
@@ -99,8 +105,8 @@ def _main(arguments: Sequence[str]) -> int:
     journal = _Journal("", "text")
     try:
         settings, rest = read_flags(GLOBAL_FLAGS, arguments, stop_after=1)
-        if settings["log"] or settings["log-format"] != "text":
-            journal = _Journal(settings["log"], settings["log-format"])
+        if settings["log"] or settings["log-format"] != "text" or settings["debug"]:
+            journal = _Journal(settings["log"], settings["log-format"], verbose=settings["debug"])
     except SampanError as error:
         journal.fail(str(error))
         return 1
@@ -134,7 +140,9 @@ def _run(
             raise UnsupportedError(
                 "--systemd-cgroup: cgroups through systemd are not supported yet"
             )
+        journal.debug(f"{name} {' '.join(arguments)}")
         code = COMMANDS_RUN[name](_Call(settings, flags, arguments, journal))
+        journal.debug(f"{name} ends with exit code {code}")
         sys.stdout.flush()
     except BrokenPipeError:
         return 1

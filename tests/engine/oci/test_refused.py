@@ -97,3 +97,9 @@ def test_the_log_tells_why(oci: Runtime, tmp_path: Any) -> None:
     log = tmp_path / "log.json"
     oci.fails("--log", str(log), "--log-format", "json", "state", "nosuch")
     assert log.read_text().startswith('{"level":"error","msg":"container does not exist","time":"')
+
+
+def test_debugging_tells_what_is_done(oci: Runtime) -> None:
+    done = oci.run("--debug", "delete", "--force", "nosuch")
+    assert 'level=debug msg="delete nosuch"' in done.stderr
+    assert "exit code 0" in done.stderr
