@@ -88,7 +88,8 @@ class EngineServer:
         assert pipe is not None
         self._reader = threading.Thread(target=self._read, args=(pipe, ready), daemon=True)
         self._reader.start()
-        if not ready.wait(timeout_s) or self._process.poll() is not None:
+        # Its output ends a moment before the process does.
+        if not ready.wait(timeout_s) or "API listen on" not in self.text():
             self.kill()
             raise RuntimeError(f"the engine did not get ready:\n{self.text()}")
         return self

@@ -172,6 +172,22 @@ def test_a_bridge_network_and_its_ports(engine: EngineServer) -> None:
 
 @pytest.mark.root
 @pytest.mark.real
+def test_namespaces_of_another_container(engine: EngineServer) -> None:
+    words = ("--ipc", "shareable", "--name", "donor", "busybox", "sleep", "600")
+    engine.docker("run", "-d", "--network", "none", *words)
+    engine.docker("exec", "donor", "touch", "/dev/shm/theirs")
+    owner = engine.out("exec", "donor", "readlink", "/proc/self/ns/user").strip()
+    script = "readlink /proc/self/ns/user; ls /dev/shm; echo x > /dev/shm/mine; touch /new"
+    for kind in ("ipc", "pid", "network"):
+        other = () if kind == "network" else ("--network", "none")
+        start = ("run", "--rm", *other, f"--{kind}", "container:donor", "busybox", "sh", "-c")
+        shown = engine.out(*start, script).split()
+        assert shown == [owner, *(["theirs"] if kind == "ipc" else [])]
+    assert engine.out("exec", "donor", "ls", "/dev/shm").split() == ["mine", "theirs"]
+
+
+@pytest.mark.root
+@pytest.mark.real
 def test_devices_and_limits(engine: EngineServer) -> None:
     words = "--device /dev/zero:/dev/other --ulimit nofile=64:128 --oom-score-adj 300".split()
     script = "head -c 3 /dev/other | wc -c; ulimit -n; cat /proc/self/oom_score_adj"

@@ -99,7 +99,7 @@ def _options(engine: Engine) -> dict[str, Any]:
     registry = options.registry
     commit = {"ID": __version__, "Expected": __version__}
     seccomp = options.containers.seccomp_profile
-    profile = seccomp if seccomp == "unconfined" else "custom" if seccomp else "builtin"
+    profile = seccomp or "builtin"
     return {
         "Driver": engine.images.snapshots.driver.name,
         "DriverStatus": engine.images.snapshots.driver.status(),

@@ -20,6 +20,7 @@ from sampan.engine.daemon.core.config import (
 from sampan.engine.daemon.core.links import parse_link
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.daemon.core.translate import is_mapped
 from sampan.engine.daemon.shell.archive import Archives
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.creation import Creation
@@ -193,7 +194,19 @@ class Engine:
                         "(hint: use IpcMode:shareable for the donor container)"
                     )
                 shared[kind] = f"/proc/{found.record.state.pid}/ns/{kind}"
+        if "user" not in shared and is_mapped(record.host_config, self.id_maps):
+            shared |= self._owner_of_shared(record, shared)
         return shared
+
+    def _owner_of_shared(
+        self, record: ContainerRecord, shared: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return the user namespace that shared ones belong to: only in it may they be used."""
+        path = shared.get("pid") or shared.get("ipc")
+        kind, _, other = record.host_config["NetworkMode"].partition(":")
+        if path is None and kind == "container":
+            path = f"/proc/{self.find(other).record.state.pid}/ns/net"
+        return {"user": path.rpartition("/")[0] + "/user"} if path is not None else {}
 
     def devices_of(self, record: ContainerRecord) -> Sequence[Mapping[str, Any]]:
         """Return the host's devices that a container gets."""

@@ -222,6 +222,9 @@ def join(
     child = _Child(plan, process, stdio, placement, seccomp, seccomp_flags, preserve_fds)
     child.join_pidfd, child.join_flags = target_pidfd, namespaces & ~CLONE_FLAGS["pid"]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.geteuid() == 0:
+        # The child is among the container's processes from its first moment on.
+        syscalls.prctl(_PR_SET_DUMPABLE, 0)
     try:
         pid, pidfd = born(
             lambda: child.run(theirs, ours),
