@@ -261,6 +261,15 @@ def test_start_with_its_streams(own: Own) -> None:
 
 
 LISTS = (
+    "inspect -f {{.State.Health}}:{{.HostConfig.Binds}}:{{.Config.ExposedPorts}} one two",
+    "inspect -f {{.HostConfig.PidsLimit}}:{{.Config.Entrypoint}}:{{.HostConfig.Tmpfs}} one two",
+    "inspect -f {{if\\ .State.Health}}a{{else}}b{{end}}:{{.Config.Labels}}:{{.Config.Volumes}} two",
+    "inspect -f {{.HostConfig.PortBindings}}:{{.NetworkSettings.Ports}}:{{.Config.OnBuild}} two",
+    "inspect -f {{range\\ .Mounts}}{{.Type}}={{.Destination}},{{end}}:{{.Config.StopSignal}} two",
+    r"inspect -f {{index\ .Config.Labels\ \"x\"}}:{{.Config.Healthcheck}}:{{.Args}} two",
+    "network inspect -f {{.Labels}}:{{.Options}}:{{.IPAM.Config}} none",
+    "volume inspect -f {{.Labels}}:{{.Options}}:{{.Scope}} vol",
+    "image inspect -f {{.Config.Entrypoint}}:{{.Config.Volumes}}:{{.Os}}:{{.RepoDigests}} busybox",
     "ps", "ps -a", "ps -as", "ps -aq", "ps -a --no-trunc", "ps -a --format json",
     "ps -a --format {{.ID}}:{{.Names}}:{{.Status}}:{{.Mounts}}:{{.Labels}}",
     r"ps -a --format table\ {{.Names}}\t{{.Image}}\t{{.Label\ \"x\"}}",
@@ -299,7 +308,6 @@ def furnished(shared_engine: EngineServer) -> Iterator[EngineServer]:
     shared_engine.docker(*name, "busybox", "sleep", "600")
     yield shared_engine
     shared_engine.clear()
-    shared_engine.docker("volume", "rm", "vol")
 
 
 @pytest.mark.real

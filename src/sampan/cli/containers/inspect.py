@@ -83,7 +83,7 @@ def _formatted(found: Sequence[Mapping[str, Any]], form: str) -> tuple[str, str]
 
     text = ""
     try:
-        template = Template(form)
+        template = Template(form, typed=True)
         for one in found:
             text += template.fill(one) + "\n"
     except TemplateError as error:

@@ -23,6 +23,7 @@ from sampan.cli.containers.core.template import (
     With,
     parse_template,
 )
+from sampan.cli.containers.core.zeros import ZEROS, zero
 
 __all__ = ["Template", "shown"]
 
@@ -30,14 +31,19 @@ __all__ = ["Template", "shown"]
 class Template:
     """A template that may be filled any number of times."""
 
-    def __init__(self, text: str) -> None:
-        """Read the template; TemplateError for what cannot be read."""
+    def __init__(self, text: str, *, typed: bool = False) -> None:
+        """Read the template; TemplateError for what cannot be read.
+
+        With `typed` the data stands for values of Go's types: a field that is null or left out
+        is printed as its zero.
+        """
         self._nodes = parse_template(text, frozenset(_FUNCTIONS))
+        self._typed = typed
 
     def fill(self, data: Any) -> str:
         """Return the text for `data`; TemplateError when a field is not there."""
         parts: list[str] = []
-        _Run(data, parts).nodes(self._nodes, data, {"$": data})
+        _Run(parts, self._typed).nodes(self._nodes, data, {"$": data})
         return "".join(parts)
 
 
@@ -47,8 +53,9 @@ Variables = dict[str, Any]
 class _Run:
     """One filling of one template."""
 
-    def __init__(self, data: Any, parts: list[str]) -> None:
+    def __init__(self, parts: list[str], typed: bool) -> None:
         self._parts = parts
+        self._typed = typed
         self._lenient = False
         """Whether a field that is not there is nothing, as in a condition, instead of an error."""
 
@@ -59,11 +66,17 @@ class _Run:
             elif isinstance(node, Output):
                 value = self._pipe(node.pipe, dot, variables)
                 if not node.pipe.variables:
-                    self._parts.append(shown(value))
+                    self._parts.append(self._printed(node.pipe, value))
             elif isinstance(node, If | With):
                 self._condition(node, dot, variables)
             else:
                 self._loop(node.pipe, node.body, node.otherwise, dot, variables)
+
+    def _printed(self, pipe: Pipe, value: Any) -> str:
+        term = pipe.calls[-1].term
+        if value is None and self._typed and isinstance(term, Field):
+            return zero(term.path[-1])
+        return shown(value)
 
     def _condition(self, node: If | With, dot: Any, variables: Variables) -> None:
         inner = dict(variables)
@@ -142,8 +155,9 @@ class _Run:
                     f"{where}: can't evaluate field {name} in type {_type_name(value)}"
                 )
             if name not in value:
-                if self._lenient:
-                    return None
+                if self._lenient or (self._typed and name in ZEROS):
+                    value = None
+                    continue
                 raise TemplateError(f'{where}: map has no entry for key "{name}"')
             value = value[name]
         return value
