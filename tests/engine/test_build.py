@@ -222,6 +222,30 @@ def test_what_cannot_be_built_says_why_and_leaves_nothing(
     assert list((builder.place / "data" / "images" / "writable").iterdir()) == []
 
 
+def test_the_machines_own_files_are_there_to_build_with_and_not_to_change(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    require_root()
+    netns = NetworkNamespace.make()
+    place = tmp_path_factory.mktemp("host")
+    server = EngineServer(place, flags=["--build-from-host"], netns=netns.path)
+    dockerfile = (
+        "FROM host AS b\nWORKDIR /src\nCOPY <<F hello.sh\n#!/bin/busybox sh\necho built\nF\n"
+        "RUN install -m 755 hello.sh /out && ! touch /usr/x /etc/x && test ! -e /var/lib\n"
+        f"FROM scratch\nCOPY --from=b {require('busybox')} /bin/busybox\n"
+        'COPY --from=b /out /out\nENTRYPOINT ["/out"]\n'
+    )
+    try:
+        server.start()
+        build(server, tmp_path, {"Dockerfile": dockerfile}, "-t", "own")
+        assert server.run("own") == "built\n"
+        done = build(server, tmp_path, {"Dockerfile": "FROM host\nRUN true\n"}, check=False)
+        assert b"cannot be the result of a build" in done.stderr
+    finally:
+        server.stop()
+        netns.close()
+
+
 def test_a_context_with_a_circle_of_links_is_told(builder: EngineServer, tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

@@ -1,4 +1,4 @@
-"""Every flag of `sampan dockerd`: dockerd's own names, defaults and help, and `--cri-socket`."""
+"""Every flag of `sampan dockerd`: dockerd's own names, defaults and help, and two of ours."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ _DAEMON: Final = (
     _bool("rootless", "Enable rootless mode, which is how it runs without root anyway"),
     _bool("validate", "Validate daemon configuration and exit"),
     _bool("version", "Print version information and quit", short="v"),
+    Flag("build-from-host", "bool", "Let builds use this machine's files: FROM host", False),
     Flag("cri-socket", "string", "Serve the kubelet's runtime interface at this path", ""),
 )
 _STORAGE: Final = (

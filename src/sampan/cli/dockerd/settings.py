@@ -200,6 +200,7 @@ class _Values:
             storage_options=tuple(value["storage-opt"]),
             userns_remap=value["userns-remap"],
             oom_score_adj=value["oom-score-adjust"],
+            build_from_host=value["build-from-host"],
             cri_socket=Path(value["cri-socket"]).absolute() if value["cri-socket"] else None,
             network=self._network(),
             registry=self._registry(),

@@ -185,7 +185,7 @@ def _mounts(bind: Bind) -> list[dict[str, Any]]:
         return [
             _mount(bind.target, one["type"], one["source"], one["options"]) for one in bind.mounts
         ]
-    options = ["rbind", "rprivate", *(["ro"] if bind.read_only else [])]
+    options = ["rbind", "rprivate", *(["rro", "ro"] if bind.read_only else [])]
     return [_mount(bind.target, "bind", bind.source, options)]
 
 

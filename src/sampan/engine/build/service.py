@@ -225,7 +225,12 @@ def build_service(engine: Engine) -> BuildService:
         BridgeNetwork(engine.networking.networks),
     )
     return BuildService(
-        engine.images, executor, engine.distribution.machine, pull, options.exec_root / "build"
+        engine.images,
+        executor,
+        engine.distribution.machine,
+        pull,
+        options.exec_root / "build",
+        host_allowed=options.build_from_host,
     )
 
 

@@ -18,6 +18,7 @@ from sampan.images.build.cache import Root
 from sampan.images.build.copies import Trees
 from sampan.images.build.execution import Bind, Execution, Executor
 from sampan.images.build.filetree import FileTree
+from sampan.images.build.hostfiles import HostFiles
 from sampan.images.build.options import SolveOptions
 from sampan.images.build.progress import Progress
 from sampan.images.build.selection import Selection, content_digest
@@ -109,17 +110,18 @@ class CommandRunner:
         env: Sequence[str],
     ) -> Execution:
         mounts = self._store.snapshots.mounts(key, parent.diff_ids)
+        machine = HostFiles(self._store.spool) if parent.host else None
         given = {entry.partition("=")[0] for entry in step.env}
         proxies = [f"{k}={v}" for k, v in self._options.proxies.items() if k not in given]
         return Execution(
             key=key,
-            root_mounts=[_on_host(one) for one in mounts] if parent.host else mounts,
+            root_mounts=mounts if machine is None else machine.below(mounts),
             args=step.args,
             env=[*step.env, *proxies, *env],
             cwd=step.cwd,
             user=step.user,
             platform=step.platform,
-            binds=tuple(binds),
+            binds=(*(machine.binds() if machine else ()), *binds),
             network=step.network if step.network != "default" else self._options.network,
             insecure=step.security == "insecure",
             hostname=step.hostname,
@@ -276,14 +278,6 @@ class CommandRunner:
             yield [{"type": "overlay", "source": "overlay", "options": options}]
         finally:
             shutil.rmtree(scratch)
-
-
-def _on_host(mount: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Put the machine's own root below all layers of an overlay."""
-    if mount["type"] != "overlay":
-        raise UnsupportedError("FROM host needs the storage driver overlay2")
-    options = [f"{one}:/" if one.startswith("lowerdir=") else one for one in mount["options"]]
-    return {**mount, "options": options}
 
 
 def _remove_empty(path: str) -> None:

@@ -126,6 +126,9 @@ class EngineOptions:
     """The daemon runs in a user namespace of its own: no cgroups, no bridges."""
 
     oom_score_adj: int = 0
+    build_from_host: bool = False
+    """Builds may have stages `FROM host`, which see this machine's files."""
+
     cri_socket: Path | None = None
     """Where the kubelet's interface listens; None: not served."""
 

@@ -17,9 +17,9 @@ from sampan.images.core.dockerfile.mounts import parse_mount
 from sampan.images.core.dockerfile.source import Heredoc, Line
 from sampan.images.core.dockerfile.words import key_values, shell_words
 
-__all__ = ["KEYWORDS", "parse_line"]
+__all__ = ["FLAGS", "KEYWORDS", "parse_line"]
 
-_FLAGS: Final[Mapping[str, frozenset[str]]] = {
+FLAGS: Final[Mapping[str, frozenset[str]]] = {
     "FROM": frozenset({"platform"}),
     "RUN": frozenset({"mount", "network", "security"}),
     "COPY": frozenset({"from", "chown", "chmod", "link", "parents", "exclude"}),
@@ -36,7 +36,7 @@ class _Flags:
     """The `--name=value` words at the beginning of an instruction."""
 
     def __init__(self, keyword: str, text: str, escape: str) -> None:
-        self._known = _FLAGS.get(keyword, frozenset())
+        self._known = FLAGS.get(keyword, frozenset())
         self._values: dict[str, list[str]] = {}
         self.rest = text
         while True:
