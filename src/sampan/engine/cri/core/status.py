@@ -128,6 +128,8 @@ def container_status(record: ContainerRecord, config: ContainerConfig) -> Contai
         log_path=record.host_config["LogConfig"]["Config"].get("path", ""),
         stop_signal=config.stop_signal,
     )
+    # People know the image by its name, a kubelet has asked for it by its id.
+    status.image.image = record.image_name
     status.resources.linux.CopyFrom(config.linux.resources)
     if status.state != ContainerState.CONTAINER_CREATED:
         status.started_at = nanoseconds(state.started_at)

@@ -41,7 +41,7 @@ class PodImages:
         """Return what a container is made of."""
         entry = self.find(spec)
         image = entry.image
-        name = spec.user_specified_image or spec.image
+        name = next(iter(entry.tags), spec.user_specified_image or spec.image)
         return Origin(entry.id, name, reference_of(entry), image.diff_ids, image.config)
 
     def _message(self, entry: Entry) -> Image:
