@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from tests.docker_api import Answer, DockerApi
@@ -91,6 +92,70 @@ def test_endpoints_answer_alike(real_dockerd: RealDockerd, engine: EngineServer)
         if not same(answers[0], answers[1]):
             differing[f"{method} {path} {body}"] = answers
     assert differing == {}
+
+
+REFUSED = {
+    "created": (
+        *("stop", "kill", "pause", "unpause", "resize?h=1&w=1", "GET top", "exec true"),
+        *("rename?name=a%20b", "rename?name=/state", "update memory", "GET archive?path=/nope"),
+    ),
+    "running": (
+        *("start", "unpause", "rename?name=a%20b", "update memory", "update quota", "DELETE "),
+        *("GET archive?path=/nope", "GET top?ps_args=nonsense", "resize?h=x&w=1"),
+    ),
+    "paused": ("start", "pause", "exec true", "attach?stream=0", "DELETE "),
+    "exited": ("stop", "kill", "pause", "unpause", "resize?h=1&w=1", "GET top", "exec true"),
+}
+"""What a container in a state refuses, or says that there is nothing to do."""
+
+BODIES: dict[str, tuple[str, Any]] = {
+    "exec true": ("exec", {"Cmd": ["true"]}),
+    "update memory": ("update", {"Memory": 1 << 40}),
+    "update quota": ("update", {"CpuQuota": 5}),
+}
+
+
+def brought(api: DockerApi, state: str) -> str:
+    """Make a container and bring it into a state; returns its id."""
+    host = {"NetworkMode": "none"}
+    body = {"Image": "busybox", "Cmd": ["sleep", "600"], "HostConfig": host}
+    made = api.call("POST", "/containers/create?name=state", body).document["Id"]
+    steps = {
+        "running": ["start"],
+        "paused": ["start", "pause"],
+        "exited": ["start", "kill", "wait"],
+    }
+    for step in steps.get(state, ()):
+        assert api.call("POST", f"/containers/state/{step}").status < 300
+    return str(made)
+
+
+def refused(api: DockerApi, state: str) -> dict[str, tuple[int, object]]:
+    made = brought(api, state)
+    found: dict[str, tuple[int, object]] = {}
+    for word in REFUSED[state]:
+        method, _, path = word.rpartition(" ") if word not in BODIES else ("", "", "")
+        path, body = BODIES.get(word, (path, None))
+        answer = api.call(method or "POST", f"/containers/state/{path}".rstrip("/"), body)
+        status, message = shown(answer)
+        found[word] = status, str(message).replace(made, "ID")
+    api.call("DELETE", "/containers/state?force=1")
+    return found
+
+
+@pytest.mark.parametrize("state", list(REFUSED))
+def test_what_a_state_does_not_allow(
+    real_dockerd: RealDockerd, engine: EngineServer, state: str
+) -> None:
+    real = refused(DockerApi(real_dockerd.place / "docker.sock"), state)
+    ours = refused(DockerApi(engine.socket), state)
+    # Said since Docker 25: what the container is, in the words of today.
+    for answers in (real, ours):
+        if "DELETE " in answers:
+            answers["DELETE "] = answers["DELETE "][0], "it runs"
+    assert {key: str(value).lower() for key, value in ours.items()} == {
+        key: str(value).lower() for key, value in real.items()
+    }
 
 
 def test_drivers_that_are_not_there(engine: EngineServer) -> None:

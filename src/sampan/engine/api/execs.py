@@ -36,7 +36,11 @@ class ExecRoutes:
         if not config.get("Cmd"):
             raise InvalidError("No exec command specified")
         container = self._engine.find(call.values["id"])
-        parse_keys(config.get("DetachKeys") or "")
+        self._engine.sessions.ready(container)
+        try:
+            parse_keys(config.get("DetachKeys") or "")
+        except InvalidError as error:
+            raise InvalidError(str(error).replace("detach keys", "escape keys")) from None
         session = self._engine.sessions.create(container, config)
         return json_response({"Id": session.id}, 201)
 

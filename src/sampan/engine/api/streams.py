@@ -6,7 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote_plus
 
-from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.errors import ConflictError, InvalidError, UnsupportedError
 from sampan.engine.api.routing import Call, Route
 from sampan.engine.api.splice import splice, splice_websocket, stream_kind, upgrade_headers
 from sampan.engine.daemon.core.detach import parse_keys
@@ -52,6 +52,10 @@ class StreamRoutes:
     async def _attach(self, call: Call) -> Response | None:
         keys = parse_keys(call.text("detachKeys"))
         container = self._find(call)
+        if container.record.state.status == "paused":
+            raise ConflictError(
+                f"container {container.record.name} is paused, unpause the container before attach"
+            )
         tty = container.record.config["Tty"]
         stream = await self._stream(call, container) if call.flag("stream") else None
         raw = await call.request.hijack((("Content-Type", stream_kind(tty, call.version)),))

@@ -246,7 +246,10 @@ class Engine:
         """Give a container another name."""
         if not name:
             raise InvalidError("Neither old nor new names may be empty")
-        bare, old = check_name(name), container.record.name
+        try:
+            bare, old = check_name(f"/{name.removeprefix('/')}"), container.record.name
+        except InvalidError as error:
+            raise InvalidError(f"Error when allocating new name: {error}") from None
         if bare == old:
             raise InvalidError("Renaming a container with the same name as its current name")
         self.registry.reserve(bare, container.id)

@@ -370,7 +370,9 @@ class Lifecycle:
         stops = signal_number(container.record.config["StopSignal"], signal.SIGTERM)
         if number in (signal.SIGKILL, stops):
             container.record.state.stopped_by_hand = True
-        if container.record.state.status == "paused" and number == signal.SIGKILL:
+        own = container.record.config["StopSignal"]
+        wakes = not own or number in (signal.SIGKILL, stops)
+        if container.record.state.status == "paused" and wakes:
             await self.unpause(container)
         await self._signal(container, shim, number)
         if number == signal.SIGKILL:
@@ -394,7 +396,7 @@ class Lifecycle:
         async with container.lock:
             state = container.record.state
             if state.status != "paused":
-                raise ConflictError(f"Container {container.id} is not paused")
+                raise SampanError(f"Container {container.id} is not paused")
             await asyncio.to_thread(Cgroups(cgroup_path(container)).freeze, False)
             state.status, state.paused = "running", False
             container.save_soon()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sampan.base.errors import ConflictError, InvalidError, SampanError, reason_of
+from sampan.base.errors import ConflictError, SampanError, reason_of
 from sampan.engine.daemon.core.config import fill_host_config
 from sampan.engine.daemon.core.constraints import Machine, without_what_is_missing
 from sampan.engine.daemon.core.translate import limits
@@ -58,22 +58,23 @@ async def update_container(
 def _check_change(host: Mapping[str, Any], given: Mapping[str, Any], start: str) -> None:
     """Refuse what contradicts the limits that stand."""
     if "RestartPolicy" in given and host["AutoRemove"]:
-        raise InvalidError(
+        raise ConflictError(
             f"{start}Restart policy cannot be updated because AutoRemove is enabled for the "
             "container"
         )
     for key, words in (("CpuPeriod", "CPU Period"), ("CpuQuota", "CPU Quota")):
         if "NanoCpus" in given and host[key] and key not in given:
-            raise InvalidError(
-                f"Conflicting options: Nano CPUs cannot be updated as {words} has already been set"
+            raise ConflictError(
+                f"{start}Conflicting options: Nano CPUs cannot be updated as {words} has already "
+                "been set"
             )
         if key in given and host["NanoCpus"] and "NanoCpus" not in given:
-            raise InvalidError(
-                f"Conflicting options: {words} cannot be updated as NanoCPUs has already been set"
+            raise ConflictError(
+                f"{start}Conflicting options: {words} cannot be updated as NanoCPUs has already "
+                "been set"
             )
-    swap = given.get("MemorySwap") or host["MemorySwap"]
-    if "Memory" in given and "MemorySwap" not in given and 0 < swap < given["Memory"]:
-        raise InvalidError(
+    if "MemorySwap" not in given and given.get("Memory", 0) > host["MemorySwap"]:
+        raise ConflictError(
             f"{start}Memory limit should be smaller than already set memoryswap limit, update the "
             "memoryswap at the same time"
         )

@@ -42,13 +42,17 @@ class Sessions:
         self._publish(container, "attach", {})
         return ours
 
-    def create(self, container: Container, config: Mapping[str, Any]) -> ExecSession:
-        """Prepare a command; ConflictError when the container does not run."""
+    def ready(self, container: Container) -> None:
+        """Raise ConflictError unless commands can run in a container now."""
         shim_of(container)
         if container.record.state.status == "paused":
             raise ConflictError(
                 f"Container {container.record.name} is paused, unpause the container before exec"
             )
+
+    def create(self, container: Container, config: Mapping[str, Any]) -> ExecSession:
+        """Prepare a command; ConflictError when the container does not run."""
+        self.ready(container)
         session = ExecSession(secrets.token_hex(32), container.id, dict(config))
         container.execs[session.id] = session
         self._execs[session.id] = (container, session)
