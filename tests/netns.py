@@ -60,7 +60,7 @@ class NetworkNamespace:
     def get(self, url: str) -> str:
         """Return a web page, empty when there is none."""
         busybox = str(require("busybox"))
-        found = self.run(busybox, "timeout", "3", busybox, "wget", "-qO-", url, check=False)
+        found = self.run(busybox, "timeout", "2", busybox, "wget", "-qO-", url, check=False)
         return found.stdout.decode()
 
     def links(self, kind: str) -> list[str]:

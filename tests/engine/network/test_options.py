@@ -150,6 +150,21 @@ def test_options_of_a_network(place: Place) -> None:
     assert b"failed to parse x value" in wrong.stderr
 
 
+def test_options_of_a_place_in_a_network(place: Place) -> None:
+    engine, option = place.engine, "driver-opt=com.docker.network.endpoint."
+    engine.docker("network", "create", "mine")
+    settings = f"{option}ifname=lan7,{option}sysctls=net.ipv4.conf.IFNAME.log_martians=1"
+    shown = engine.out(
+        *("run", "--rm", "--network", f"name=mine,{settings}", "busybox", "sh", "-c"),
+        "ip -o link; cat /proc/sys/net/ipv4/conf/lan7/log_martians",
+    )
+    assert "lan7" in shown
+    assert shown.endswith("\n1\n")
+    outside = f"name=mine,{option}sysctls=net.ipv4.conf.all.log_martians=1"
+    refused = engine.docker("create", "--network", outside, "busybox", check=False)
+    assert b"unable to parse sysctl" in refused.stderr
+
+
 def test_the_docker_sdk(place: Place) -> None:
     client = docker.DockerClient(base_url=place.engine.url)
     try:

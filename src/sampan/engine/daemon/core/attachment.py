@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError
+from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.network.core.model import EndpointRequest, NetworkRecord
 
 __all__ = ["check_settings", "dns_names", "endpoint_request", "endpoint_settings", "links_of"]
 
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_ENDPOINT: Final = "com.docker.network.endpoint."
+_DEVICE: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,15}")
+_SETTING: Final = re.compile(r"net\.(ipv4|ipv6|mpls)\.(\w+)\.(?:IFNAME|ifname)\.(\w+)=([^,/\s]*)")
 _FIELDS: Final[Mapping[str, Any]] = {
     "IPAMConfig": None,
     "Links": None,
@@ -47,6 +50,24 @@ def check_settings(
     if not isinstance(settings["GwPriority"], int):
         raise InvalidError("invalid JSON: GwPriority: expected a number")
     links_of(settings["Links"])
+    if ipam.get("LinkLocalIPs"):
+        raise UnsupportedError("link-local addresses of containers are not supported yet")
+    options = settings["DriverOpts"] or {}
+    name = options.get(_ENDPOINT + "ifname", "")
+    if name and not _DEVICE.fullmatch(name):
+        raise InvalidError(f"invalid interface name {name!r}")
+    _device_settings(options)
+
+
+def _device_settings(options: Mapping[str, str]) -> list[str]:
+    """Return the kernel settings of an endpoint's device, as paths below /proc/sys/net."""
+    found = []
+    for text in filter(None, options.get(_ENDPOINT + "sysctls", "").split(",")):
+        match = _SETTING.fullmatch(text)
+        if match is None:
+            raise InvalidError(f"unable to parse sysctl {text}: expected net.X.Y.IFNAME.NAME=VALUE")
+        found.append(f"{match[1]}/{match[2]}/DEVICE/{match[3]}={match[4]}")
+    return found
 
 
 def links_of(links: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -75,7 +96,7 @@ def endpoint_request(
     linked: Mapping[str, str],
 ) -> EndpointRequest:
     """Return the wish for a place in the network; `linked` is alias to name."""
-    ipam = settings["IPAMConfig"] or {}
+    ipam, options = settings["IPAMConfig"] or {}, settings["DriverOpts"] or {}
     return EndpointRequest(
         network=network.id,
         address=ipam.get("IPv4Address") or "",
@@ -84,4 +105,6 @@ def endpoint_request(
         names=dns_names(record, settings) if network.has_names else (),
         links=linked,
         priority=settings["GwPriority"],
+        interface=options.get(_ENDPOINT + "ifname", ""),
+        settings=_device_settings(options),
     )

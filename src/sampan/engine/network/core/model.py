@@ -123,6 +123,10 @@ class EndpointRequest:
     priority: int = 0
     """Of several networks the one with the highest gives the default route."""
 
+    interface: str = ""
+    settings: Sequence[str] = ()
+    """Kernel settings of the device inside: `ipv4/conf/DEVICE/forwarding=1`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -141,6 +145,7 @@ class Endpoint:
     names: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
+    settings: Sequence[str] = ()
 
     def interfaces(self) -> list[Interface]:
         """Return its addresses as values."""

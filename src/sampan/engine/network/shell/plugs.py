@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sampan.base.errors import SampanError, UnavailableError
+from sampan.base.errors import InvalidError, SampanError, UnavailableError
 from sampan.engine.network.core.model import Endpoint, NetworkRecord
 from sampan.engine.network.core.rtnetlink import (
     add_address,
@@ -161,9 +161,13 @@ class Plugs:
 
 
 def configure(inside: NetlinkSocket, endpoint: Endpoint) -> None:
-    """Switch an endpoint's device on and give it its addresses, over a socket in its namespace."""
+    """Switch an endpoint's device on and give it its addresses, by the thread in its namespace."""
     index = parse_link(inside.ask(find_link(endpoint.interface))).index
     changes = [add_address(index, one) for one in endpoint.interfaces()]
+    for setting in endpoint.settings:
+        path, _, value = setting.partition("=")
+        if not write_setting(path.replace("DEVICE", endpoint.interface), value):
+            raise InvalidError(f"unable to set sysctl {setting} of {endpoint.interface}")
     inside.change([set_link("", index=index, up=True), *changes])
 
 

@@ -157,7 +157,10 @@ class Sandboxes:
             raise DeniedError(f"endpoint already exists in network {network.record.name}")
         prefix, used = network.record.interface_prefix, {one.interface for one in others}
         numbers = range(len(used) + 1)
-        interface = next(f"{prefix}{n}" for n in numbers if f"{prefix}{n}" not in used)
+        chosen = next(f"{prefix}{n}" for n in numbers if f"{prefix}{n}" not in used)
+        interface = request.interface or chosen
+        if interface in used:
+            raise ConflictError(f"interface {interface} is in use already in this sandbox")
         address = network.allocate(4, request.address)
         endpoint = Endpoint(
             id=secrets.token_hex(32),
@@ -171,6 +174,7 @@ class Sandboxes:
             names=tuple(request.names),
             links=dict(request.links),
             priority=request.priority,
+            settings=tuple(request.settings),
         )
         network.members[key] = endpoint
         try:
