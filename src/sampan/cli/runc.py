@@ -210,7 +210,9 @@ def _options(call: _Call, *, foreground: bool) -> Any:
 def _tolerates_cgroups(word: str) -> bool:
     if word not in ("true", "false", "auto"):
         raise InvalidError(f"invalid value for --rootless: {word!r}: true, false or auto")
-    return word == "true" or (word == "auto" and os.geteuid() != 0)
+    from sampan.engine.runtime.shell.idmap import in_user_namespace
+
+    return word == "true" or (word == "auto" and (os.geteuid() != 0 or in_user_namespace()))
 
 
 def _create(call: _Call) -> int:

@@ -101,3 +101,15 @@ def test_what_privileges_are_needed_for(rootless: Runtime, place: Path) -> None:
     path = bundle(rootless, place, "shared", "true", linux={"namespaces": shared})
     assert "requires user namespaces" in rootless.fails("create", "--bundle", path, "rl")
     assert rootless.ok("list", "-q") == ""
+
+
+def test_within_a_user_namespace_that_another_has_made(rootless: Runtime, place: Path) -> None:
+    spec = json.loads((Path(bundle(rootless, place, "within", "id")) / "config.json").read_text())
+    kinds = [one for one in spec["linux"]["namespaces"] if one["type"] != "user"]
+    linux = {"namespaces": kinds, "maskedPaths": spec["linux"]["maskedPaths"]}
+    path = bundle(rootless, place, "inner", "sh", "-c", "id -u; exit 4", linux=linux)
+    own = ["unshare", "--user", "--mount", "--map-root-user"]
+    at = rootless.words.index(PYTHON)
+    inner = Runtime([*rootless.words[:at], *own, *rootless.words[at:]], rootless.root)
+    done = inner.run("run", "--bundle", path, "inner")
+    assert (done.returncode, done.stdout) == (4, "0\n"), done.stderr
