@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +141,19 @@ def test_other_users(engine: EngineServer) -> None:
         assert done.stdout == b"1000\n"
     else:
         assert b"more ids come from /etc/subuid and /etc/subgid" in done.stderr
+
+
+def test_files_of_other_users(engine: EngineServer) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("of-bob")
+        member.uid, member.gid = 1000, 50
+        tar.addfile(member)
+    done = engine.docker("import", "-", "foreign", stdin=buffer.getvalue(), check=False)
+    if many(engine):
+        engine.docker("rmi", "foreign")
+    else:
+        assert b"user 1000, group 50: a daemon without root has more ids" in done.stderr
 
 
 def test_what_it_cannot_do_is_said(engine: EngineServer) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sampan.base.errors import LimitError, SampanError
-from sampan.images.core.tar import TarError
+from sampan.images.core.tar import Entry, TarError
 from sampan.images.core.tarreader import TarReader
 from sampan.images.shell.compression import DAMAGED
 from sampan.images.shell.folders import LayerError
@@ -148,15 +148,21 @@ def _place_all(reader: TarReader, unpacker: Unpacker, limits: LayerLimits) -> in
         try:
             unpacker.place(reader, entry)
         except OSError as error:
-            raise _named(entry.name, error) from error
+            raise _named(entry, error) from error
     return count
 
 
-def _named(name: str, error: OSError) -> SampanError | OSError:
+def _named(entry: Entry, error: OSError) -> SampanError | OSError:
     """Return the error of an entry: of the layer, of a full disk, or of the machine."""
     if error.errno is None:
         return error  # a decompressor's
-    text = f"{name[:256]}: {error.strerror}"
+    text = f"{entry.name[:256]}: {error.strerror}"
+    if error.errno == errno.EINVAL and (entry.uid or entry.gid):
+        # What a change of owner says in a user namespace without that id.
+        text += (
+            f" (user {entry.uid}, group {entry.gid}: a daemon without root has more ids by "
+            "/etc/subuid and /etc/subgid)"
+        )
     if error.errno in _FULL:
         return LimitError(text)
     if error.errno in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS):
