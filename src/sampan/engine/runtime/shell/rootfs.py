@@ -53,6 +53,7 @@ class RootBuilder:
         self._in_user_namespace = in_user_namespace
         self._root_fd = -1
         self._null_fd = -1
+        self._proc_is_real = False
         self.step = ""
 
     def build(self, cgroup_paths: dict[str, str]) -> None:
@@ -228,6 +229,8 @@ class RootBuilder:
 
     def _check_proc(self, paths: Sequence[str]) -> None:
         """Make certain that what is to be hidden below /proc is below the real one."""
+        if self._proc_is_real:
+            return
         steps = self._plan.before_pivot
         given = any(isinstance(one, AttachMount) and one.type == "proc" for one in steps)
         if not given or not any(path.startswith("/proc/") for path in paths):
@@ -236,6 +239,7 @@ class RootBuilder:
         try:
             if syscalls.filesystem_type(fd) != mounts.PROC:
                 raise InvalidError("/proc: paths in it are to be protected, but it is not procfs")
+            self._proc_is_real = True
         finally:
             os.close(fd)
 
