@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-__all__ = ["ROOT", "absent", "find", "require", "require_root"]
+__all__ = ["ROOT", "absent", "find", "require", "require_docker", "require_root"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
@@ -57,6 +58,15 @@ def require(tool: str) -> Path:
     path = find(tool)
     if path is None:
         absent(f"{tool} not found ({SOURCE.get(tool, 'put it on PATH')})")
+    return path
+
+
+def require_docker(major: int) -> Path:
+    """The docker command line of that version; another one says other things, and is skipped."""
+    path = require("docker")
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    if not done.stdout.startswith(f"Docker version {major}."):
+        pytest.skip(f"compared with docker {major}; this is {done.stdout.strip()}")
     return path
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.engine_server import EngineServer, busybox_root
+from tests.real import require_docker
 
 pytestmark = [pytest.mark.root]
 
@@ -313,6 +314,7 @@ def furnished(shared_engine: EngineServer) -> Iterator[EngineServer]:
 @pytest.mark.real
 @pytest.mark.parametrize("line", LISTS)
 def test_the_same_as_docker_says(furnished: EngineServer, tmp_path: Path, line: str) -> None:
+    require_docker(28)
     words = [word.replace("\0", " ") for word in line.replace("\\ ", "\0").split()]
     words = [word.replace('\\"', '"') for word in words]
     own = Own(furnished, tmp_path)

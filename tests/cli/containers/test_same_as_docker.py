@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from tests.cli.containers.goldens import Golden, goldens, prepare, record
 from tests.cli.containers.recorder import Recorder, recording
-from tests.real import require
+from tests.real import require_docker
 
 from sampan.cli.containers.main import main
 
@@ -48,9 +48,6 @@ def test_the_same_words(golden: Golden, here: Recorder) -> None:
 
 @pytest.mark.real
 def test_what_is_recorded_is_what_docker_does(place: Recorder) -> None:
-    docker = str(require("docker"))
-    version = subprocess.run([docker, "--version"], capture_output=True, text=True, check=True)
-    if int(version.stdout.split()[2].split(".")[0]) != 28:
-        pytest.skip(f"recorded with version 28; this is {version.stdout.strip()}")
+    docker = str(require_docker(28))
     chosen = goldens()[::9]
     assert [record(place, [docker], golden.line) for golden in chosen] == chosen
