@@ -1,4 +1,4 @@
-"""`python -m bench [store|engine|layers] ...`: one subject with its options, or all of them."""
+"""`python -m bench [store|engine|layers|registry] ...`: one subject with its options, or all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-SUBJECTS = ("store", "engine", "layers")
+SUBJECTS = ("store", "engine", "layers", "registry")
 
 
 def main(arguments: list[str]) -> int:

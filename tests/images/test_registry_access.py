@@ -139,9 +139,11 @@ def test_certificates(tmp_path: Path) -> None:
         (folder / server.host).mkdir(parents=True)
         name = f"{server.host}/a:1"
 
+        client = Client(tmp_path / "store", certificates=folder)
+
         async def refused() -> str:
             with pytest.raises(SampanError) as error:
-                await Client(tmp_path / "store", certificates=folder).pull(name)
+                await client.pull(name)
             return str(error.value)
 
         # Loopback may show any certificate, until somebody says whose it has to be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,6 +30,9 @@ from sampan.images.registry.transport import ConnectError, Transport, read_bound
 
 __all__ = ["NOBODY", "Registries"]
 
+_REMEMBER_S: Final = 60.0
+_REMEMBERED: Final = 256
+
 NOBODY: Final = Credentials()
 """Who asks without credentials."""
 
@@ -42,6 +46,7 @@ class Registries:
         self._options = options
         self._first_wait_s = first_wait_s
         self._transport = Transport(options, certificates)
+        self._answering: dict[str, tuple[str, float]] = {}
 
     def _endpoints(self, reference: Reference, push: bool) -> list[Endpoint]:
         told = self._options()
@@ -54,6 +59,13 @@ class Registries:
             or not self._transport.has_authority(one.host)
         ]
 
+    def _likely_first(self, found: list[Endpoint]) -> list[Endpoint]:
+        """Put the way first by which an insecure registry has answered lately."""
+        if found[0].mirror or found[0].verify:
+            return found
+        url, until_s = self._answering.get(found[0].host, ("", 0.0))
+        return sorted(found, key=lambda one: one.url != url or until_s < _now_s())
+
     @contextlib.asynccontextmanager
     async def repository(
         self, reference: Reference, credentials: Credentials, *, push: bool = False
@@ -64,7 +76,7 @@ class Registries:
         push. Raises the error of the last address that was tried.
         """
         last: SampanError | None = None
-        for endpoint in self._endpoints(reference, push):
+        for endpoint in self._likely_first(self._endpoints(reference, push)):
             # A mirror is a stranger to whoever has an account at the registry itself.
             who = NOBODY if endpoint.mirror else credentials
             found = Repository(
@@ -88,6 +100,9 @@ class Registries:
                         raise
                     last = error
                     continue
+                if len(self._answering) > _REMEMBERED:
+                    self._answering.clear()
+                self._answering[endpoint.host] = endpoint.url, _now_s() + _REMEMBER_S
                 yield found, target
                 return
         assert last is not None
@@ -185,6 +200,10 @@ class Registries:
                 last = error
         assert last is not None
         raise last
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _results(body: bytes) -> list[Mapping[str, Any]]:

@@ -32,6 +32,7 @@ _SILENCE_S: Final = 60.0
 _BUFFER_BYTES: Final = 512 << 10
 _ANSWER_BYTES: Final = 1 << 20
 _LINE_BYTES: Final = 32 << 10
+_CONTEXTS: Final = 16
 _ALERT: Final = re.compile(r"\[SSL: \w+?_ALERT_(\w+)\]")
 _HEADERS: Final = {
     "User-Agent": f"sampan/{__version__}",
@@ -56,6 +57,7 @@ class Transport:
         self._options = options
         self._certificates = certificates
         self._sessions: dict[tuple[str, bool], _Session] = {}
+        self._contexts: dict[tuple[str, bool], tuple[object, ssl.SSLContext]] = {}
         self._opening = asyncio.Lock()
 
     def has_authority(self, host: str) -> bool:
@@ -102,8 +104,20 @@ class Transport:
 
     def _context(self, endpoint: Endpoint) -> ssl.SSLContext:
         """Return the TLS settings for an endpoint, with the certificates of its folder; blocks."""
+        folder, key = self._folder(endpoint.host), (endpoint.host, endpoint.verify)
+        files = [(path, path.stat()) for path in folder.iterdir()] if folder.is_dir() else []
+        seen = tuple(sorted((path.name, at.st_mtime_ns, at.st_size) for path, at in files))
+        known = self._contexts.get(key)
+        if known is not None and known[0] == seen:
+            return known[1]
+        context = self._new_context(endpoint, folder)
+        if len(self._contexts) >= _CONTEXTS:
+            self._contexts.clear()
+        self._contexts[key] = seen, context
+        return context
+
+    def _new_context(self, endpoint: Endpoint, folder: Path) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        folder = self._folder(endpoint.host)
         for path in sorted(folder.glob("*.crt")):
             context.load_verify_locations(path)
         for path in sorted(folder.glob("*.cert")):
