@@ -176,6 +176,14 @@ def test_a_sparse_file_beyond_bounds(tmp_path: Path) -> None:
         unpack(archive(("huge", change, b"x")), tmp_path)
 
 
+def test_numbers_out_of_range(tmp_path: Path) -> None:
+    for number, uid in enumerate((1 << 32, (1 << 32) - 1, 1 << 63)):
+        layer = archive(("f", kind(tarfile.REGTYPE, uid=uid), b""))
+        with pytest.raises(LayerError, match="out of range"):
+            unpack(layer, mkdir(tmp_path / str(number)))
+    unpack(archive(("f", kind(tarfile.REGTYPE, mtime=1 << 62), b"")), tmp_path)
+
+
 @pytest.mark.root
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     require_root()

@@ -112,7 +112,7 @@ names = st.text(
     link=names,
     kind=st.sampled_from(Kind),
     mode=st.integers(0, 0o7777),
-    ids=st.tuples(st.integers(0, 1 << 32), st.integers(0, 1 << 32)),
+    ids=st.tuples(st.integers(0, (1 << 32) - 2), st.integers(0, (1 << 32) - 2)),
     mtime_ns=st.integers(-(10**18), 10**20),
     value=st.binary(max_size=100),
 )

@@ -48,6 +48,8 @@ _SCHILY: Final = "SCHILY.xattr."
 _LIBARCHIVE: Final = "LIBARCHIVE.xattr."
 _ONCE_ONLY: Final = ("path", "linkpath", "size", "GNU.sparse.")
 _OLD_EXTENTS_AT: Final = 386
+_NO_ID: Final = (1 << 32) - 1  # what chown takes for "leave it as it is"
+_MOST_NS: Final = (1 << 40) * _NANO
 _ZERO_SUM: Final = 8 * 32
 
 
@@ -259,7 +261,7 @@ def _time_ns(value: bytes) -> int:
     """Return nanoseconds of decimal seconds; as text, for a float would lose the last digits."""
     sign = -1 if value.startswith(b"-") else 1
     whole, _, part = value.removeprefix(b"-").partition(b".")
-    if not (whole + part).isdigit() or len(whole) > 18:
+    if not (whole + part).isdigit() or len(whole) > 24:
         raise TarError(f"pax record mtime is no time: {value[:24]!r}")
     return sign * (int(whole or b"0") * _NANO + int(part[:9].ljust(9, b"0")))
 
@@ -306,6 +308,9 @@ def checked(entry: Entry) -> Entry:
     """Return the entry, or raise TarError where it contradicts itself."""
     if min(entry.size, entry.full_size, entry.mode, entry.uid, entry.gid, *entry.device) < 0:
         raise TarError(f"{entry.name}: a number is negative")
+    if max(entry.uid, entry.gid, *entry.device) >= _NO_ID:
+        raise TarError(f"{entry.name}: an owner or a device is out of range")
+    entry.mtime_ns = max(-_MOST_NS, min(entry.mtime_ns, _MOST_NS))
     if entry.kind is not Kind.FILE:
         entry.size = entry.full_size = 0
         entry.extents = None
