@@ -222,6 +222,24 @@ def test_what_cannot_be_built_says_why_and_leaves_nothing(
     assert list((builder.place / "data" / "images" / "writable").iterdir()) == []
 
 
+def test_several_platforms_are_one_name(builder: EngineServer, tmp_path: Path) -> None:
+    dockerfile = (
+        "FROM --platform=$BUILDPLATFORM busybox AS b\nRUN echo once >> /shared\n"
+        "ARG TARGETARCH\nRUN echo for $TARGETARCH > /out\n"
+        "FROM scratch\nCOPY --from=b /shared /out /\n"
+    )
+    platforms = ("--platform", "linux/amd64,linux/arm64,linux/arm/v6")
+    done = build(builder, tmp_path, {"Dockerfile": dockerfile}, *platforms, "-t", "multi")
+    assert done.stdout.decode().count("echo once") == 1
+    assert "linux/arm/v6" in builder.out("image", "ls", "--tree", "multi")
+    found = {}
+    for name in ("amd64", "arm64", "arm/v6"):
+        shown = builder.out("image", "inspect", "--platform", f"linux/{name}", "multi")
+        found[name] = json.loads(shown)[0]
+    assert found["arm/v6"]["Variant"] == "v6"
+    assert len({one["Id"] for one in found.values()}) == 3
+
+
 def test_the_machines_own_files_are_there_to_build_with_and_not_to_change(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -78,7 +78,7 @@ class BuildRoutes:
             labels=_table(call, "labels"),
             tags=tuple(call.request.query.get("t") or ()),
             target=call.text("target"),
-            platforms=(parse_platform(platform, machine),) if platform else (),
+            platforms=tuple(parse_platform(one, machine) for one in platform.split(",") if one),
             no_cache=call.flag("nocache"),
             pull=call.flag("pull"),
             network=_network(call.text("networkmode")),

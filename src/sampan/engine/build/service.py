@@ -8,12 +8,12 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError, NotFoundError, UnsupportedError
+from sampan.base.errors import InvalidError, NotFoundError
 from sampan.engine.build.executor import ContainerExecutor
 from sampan.engine.build.network import BridgeNetwork
 from sampan.engine.daemon.shell.engine import Engine
@@ -27,11 +27,13 @@ from sampan.images.core.build.request import BaseImage, BuildRequest, NeededImag
 from sampan.images.core.build.steps import Graph
 from sampan.images.core.challenge import Credentials, credentials_for
 from sampan.images.core.dockerfile.stages import Dockerfile, parse_dockerfile
-from sampan.images.core.image import parse_image
-from sampan.images.core.platform import Platform
+from sampan.images.core.image import Image, parse_image
+from sampan.images.core.manifest import write_index
+from sampan.images.core.platform import Platform, preferences
 from sampan.images.core.reference import parse_reference, tag_name
 from sampan.images.shell.index import Entry
 from sampan.images.shell.store import ImageStore, NewImage
+from sampan.images.shell.thread import in_thread
 
 __all__ = ["BuildOrder", "BuildService", "build_service"]
 
@@ -114,22 +116,63 @@ class BuildService:
         progress = progress or Silent()
         dockerfile = parse_dockerfile(order.dockerfile, order.file)
         tags = [tag_name(tag) for tag in order.tags]
-        platforms = list(order.platforms) or [self._machine]
-        if len(platforms) > 1:
-            raise UnsupportedError("building for several platforms at once is not supported yet")
+        platforms = list(dict.fromkeys(order.platforms)) or [self._machine]
         async with self._store.operation():
-            evaluation, images = await self._evaluate(dockerfile, order, platforms[0])
-            for warning in evaluation.warnings:
+            graph, images = Graph(), dict[tuple[str, str], Entry]()
+            evaluations = [
+                await self._evaluate(dockerfile, order, platform, graph, images)
+                for platform in platforms
+            ]
+            warnings = [one for evaluation in evaluations for one in evaluation.warnings]
+            for warning in dict.fromkeys(warnings):
                 progress.warning(warning)
-            solver = Solver(
-                self._store, self.cache, self._executor, self._options(order, images), progress
-            )
-            (root,) = await solver.solve(evaluation.target.step)
-            return await self._make(evaluation, root, platforms[0], tags, order)
+            options = self._options(order, images)
+            solver = Solver(self._store, self.cache, self._executor, options, progress)
+            roots = await solver.solve(*(one.target.step for one in evaluations))
+            built = [
+                NewImage(_image(evaluation, root, platform, _epoch(order)), root.blobs)
+                for evaluation, root, platform in zip(evaluations, roots, platforms, strict=True)
+            ]
+            return await self._add(built, platforms, tags)
+
+    async def _add(
+        self, built: Sequence[NewImage], platforms: Sequence[Platform], tags: Sequence[str]
+    ) -> Entry:
+        """Add the images, several of them as one index; returns the one for this machine best."""
+        best = (preferences(self._machine, platforms) or [0])[0]
+        if len(built) > 1:
+            built = await self._with_index(built, platforms)
+        named = [
+            replace(one, names=tags) if number == best else one for number, one in enumerate(built)
+        ]
+        entries = await self._store.add_all(named)
+        for tag in tags:
+            self._store.event("tag", entries[best].id, entries[best], tag)
+        return entries[best]
+
+    async def _with_index(
+        self, built: Sequence[NewImage], platforms: Sequence[Platform]
+    ) -> list[NewImage]:
+        manifests = []
+        for one, platform in zip(built, platforms, strict=True):
+            await self._store.unpack(one.image.diff_ids, one.blobs)
+            described = await self._store.describe(one.image, one.blobs)
+            manifests.append(replace(described, platform=platform))
+        raw, index = write_index(manifests)
+        await in_thread(self._store.content.put, raw)
+        return [
+            replace(one, manifest=manifest, index=index.digest)
+            for one, manifest in zip(built, manifests, strict=True)
+        ]
 
     async def _evaluate(
-        self, dockerfile: Dockerfile, order: BuildOrder, platform: Platform
-    ) -> tuple[Evaluation, dict[tuple[str, str], Entry]]:
+        self,
+        dockerfile: Dockerfile,
+        order: BuildOrder,
+        platform: Platform,
+        graph: Graph,
+        images: dict[tuple[str, str], Entry],
+    ) -> Evaluation:
         contexts = {name: f"docker-image://{image}" for name, image in order.images.items()}
         request = BuildRequest(
             platform,
@@ -144,12 +187,10 @@ class BuildService:
         entries = await asyncio.gather(*(self._image(one, order) for one in wanted))
         for entry in entries:
             await self._store.hold(entry)
-        images = {
-            (one.reference, str(one.platform)): entry
-            for one, entry in zip(wanted, entries, strict=True)
-        }
+        for one, entry in zip(wanted, entries, strict=True):
+            images[one.reference, str(one.platform)] = entry
         bases = {key: BaseImage(entry.id, entry.image.document) for key, entry in images.items()}
-        return evaluate(dockerfile, request, bases, Graph()), images
+        return evaluate(dockerfile, request, bases, graph)
 
     async def _image(self, wanted: NeededImage, order: BuildOrder) -> Entry:
         if not order.pull:
@@ -186,27 +227,16 @@ class BuildService:
             parallel=max(2, os.cpu_count() or 1),
         )
 
-    async def _make(
-        self,
-        evaluation: Evaluation,
-        root: Root,
-        platform: Platform,
-        tags: Sequence[str],
-        order: BuildOrder,
-    ) -> Entry:
-        # An image is as old as its newest layer: what is built again unchanged is the same image.
-        epoch_s = _epoch(order)
-        moment = (root.made_s or time.time()) if epoch_s is None else epoch_s
-        created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
-        machine = {"architecture": platform.architecture, "os": platform.os}
-        if platform.variant:
-            machine["variant"] = platform.variant
-        document = evaluation.target.config.document(machine, root.diff_ids, created)
-        image = parse_image(json.dumps(document, separators=(",", ":")).encode())
-        entry = await self._store.add(NewImage(image, root.blobs, tags))
-        for tag in tags:
-            self._store.event("tag", entry.id, entry, tag)
-        return entry
+
+def _image(evaluation: Evaluation, root: Root, platform: Platform, epoch_s: int | None) -> Image:
+    # An image is as old as its newest layer: what is built again unchanged is the same image.
+    moment = (root.made_s or time.time()) if epoch_s is None else epoch_s
+    created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+    machine = {"architecture": platform.architecture, "os": platform.os}
+    if platform.variant:
+        machine["variant"] = platform.variant
+    document = evaluation.target.config.document(machine, root.diff_ids, created)
+    return parse_image(json.dumps(document, separators=(",", ":")).encode())
 
 
 def build_service(engine: Engine) -> BuildService:

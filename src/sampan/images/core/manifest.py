@@ -31,6 +31,7 @@ __all__ = [
     "Manifest",
     "descriptor_of",
     "parse_manifest",
+    "write_index",
     "write_manifest",
 ]
 
@@ -228,3 +229,14 @@ def write_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> tuple[by
     }
     raw = json.dumps(document, separators=(",", ":")).encode()
     return raw, Descriptor(OCI_MANIFEST, digest_of(raw), len(raw))
+
+
+def write_index(manifests: Sequence[Descriptor]) -> tuple[bytes, Descriptor]:
+    """Return an OCI index of images for several platforms, and its descriptor."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [one.document for one in manifests],
+    }
+    raw = json.dumps(document, separators=(",", ":")).encode()
+    return raw, Descriptor(OCI_INDEX, digest_of(raw), len(raw))
