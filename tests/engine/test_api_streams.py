@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.docker_api import DockerApi
@@ -225,3 +227,69 @@ def test_top_takes_any_arguments_of_ps(engine: EngineServer) -> None:
         (("--nosuch",), "ps: error"),
     ):
         assert said in engine.docker("top", "procs", *words, check=False).stderr.decode()
+
+
+def test_of_many_who_want_a_name_one_gets_it(engine: EngineServer) -> None:
+    api = DockerApi(engine.socket)
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+
+    def create(_: int) -> int:
+        return api.call("POST", "/containers/create?name=wanted", body).status
+
+    def rename(name: str) -> int:
+        return api.call("POST", f"/containers/{name}/rename?name=prize").status
+
+    def remove(_: int) -> int:
+        return api.call("DELETE", "/containers/prize?force=1").status
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(create, range(16))) == [201] + [409] * 15
+        names = [f"runner{number}" for number in range(8)]
+        for name in names:
+            assert api.call("POST", f"/containers/create?name={name}", body).status == 201
+        assert sorted(pool.map(rename, names)) == [204] + [409] * 7
+        gone = sorted(pool.map(remove, range(8)))
+        assert gone[0] == 204
+        assert set(gone[1:]) <= {404, 409}
+    assert len(engine.out("ps", "-aq").split()) == 8
+
+
+def test_a_client_that_does_not_read_holds_nobody_up(engine: EngineServer) -> None:
+    script = "yes 0123456789abcdef | head -c 8000000"
+    engine.docker("run", "-d", "--network", "none", "--name", "loud", "busybox", "sh", "-c", script)
+    engine.docker("wait", "loud")
+    slow = Hijacked(engine, "/containers/loud/attach?logs=1&stdout=1", UPGRADE)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.connect(str(engine.socket))
+    with sock:
+        sock.sendall(b"GET /v1.50/containers/loud/logs?stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+        before = resident_kib(engine.pid)
+        for _ in range(20):
+            assert DockerApi(engine.socket).call("GET", "/containers/json?all=1").status == 200
+        # What nobody reads is not piled up in the engine.
+        assert resident_kib(engine.pid) - before < 16 << 10
+    assert len(slow.rest()) == 8_000_000 // 17 * 25 + 8_000_000 % 17 + 8
+    slow.close()
+
+
+def resident_kib(pid: int) -> int:
+    found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    assert found is not None
+    return int(found[1])
+
+
+def test_ended_commands_are_forgotten_in_time(engine: EngineServer) -> None:
+    run = ("run", "-d", "--network", "none", "--name", "busy", "busybox", "sleep", "600")
+    engine.docker(*run)
+    api = DockerApi(engine.socket)
+    made = [
+        api.call("POST", "/containers/busy/exec", {"Cmd": ["true"]}).document["Id"]
+        for _ in range(300)
+    ]
+    assert api.call("GET", f"/exec/{made[0]}/json").status == 200
+    for one in made[:2]:
+        assert api.call("POST", f"/exec/{one}/start", {"Detach": True}).status == 200
+    engine.wait_for_event("busy", "exec_die")
+    api.call("POST", "/containers/busy/exec", {"Cmd": ["true"]})
+    assert api.call("GET", f"/exec/{made[0]}/json").status == 404
+    assert api.call("GET", f"/exec/{made[5]}/json").status == 200

@@ -28,6 +28,11 @@ class ExecSession:
     pid: int = 0
     started: bool = False
 
+    @property
+    def ended(self) -> bool:
+        """Tell whether it has run."""
+        return self.started and not self.running
+
 
 @dataclass(slots=True, eq=False)
 class Container:

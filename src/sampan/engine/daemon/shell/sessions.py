@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sampan.base.errors import ConflictError, NotFoundError
 from sampan.engine.daemon.core.translate import environment, overlaid
@@ -15,6 +15,10 @@ from sampan.engine.process.shim import ShimHandle
 from sampan.engine.runtime.core.capability import ALL, tweak
 
 __all__ = ["Sessions"]
+
+
+_REMEMBERED: Final = 256
+"""Commands of one container, above which those that have ended are forgotten."""
 
 
 class Sessions:
@@ -53,6 +57,11 @@ class Sessions:
     def create(self, container: Container, config: Mapping[str, Any]) -> ExecSession:
         """Prepare a command; ConflictError when the container does not run."""
         self.ready(container)
+        if len(container.execs) >= _REMEMBERED:
+            # Not the latest: their clients may still ask how they ended.
+            for one in list(container.execs.values())[: -_REMEMBERED // 2]:
+                if one.ended:
+                    self.drop(container, one)
         session = ExecSession(secrets.token_hex(32), container.id, dict(config))
         container.execs[session.id] = session
         self._execs[session.id] = (container, session)
