@@ -133,3 +133,18 @@ def test_answers_belong_to_their_version(engine: EngineServer) -> None:
         "1.41": "application/vnd.docker.raw-stream",
         "1.42": "application/vnd.docker.multiplexed-stream",
     }
+    fields = {
+        version: set(DockerApi(engine.socket, version).call("GET", "/images/json").document[0])
+        & {"VirtualSize", "Descriptor"}
+        for version in ("1.43", "1.47", "1.48")
+    }
+    assert fields == {"1.43": {"VirtualSize"}, "1.47": set(), "1.48": {"Descriptor"}}
+
+
+def test_usage_of_one_kind(engine: EngineServer) -> None:
+    api = DockerApi(engine.socket, "1.50")
+    usage = api.call("GET", "/system/df?type=volume&type=container").document
+    assert (usage["Images"], usage["BuildCache"]) == (None, None)
+    assert (usage["Volumes"], usage["Containers"]) == ([], [])
+    refused = api.call("GET", "/system/df?type=foo")
+    assert (refused.status, refused.message) == (400, "unknown object type: foo")

@@ -44,12 +44,11 @@ ON_PURPOSE = {
         *("info.KernelMemoryTCP", "info.RegistryConfig.AllowNondistributableArtifactsCIDRs"),
         "info.RegistryConfig.AllowNondistributableArtifactsHostnames",
         "info.Runtimes.io.containerd.runtime.v1.linux",
-        *("df.BuilderSize", "df.Images[].VirtualSize", "images[].VirtualSize"),
         *("container.HostConfig.KernelMemory", "container.HostConfig.KernelMemoryTCP"),
     },
     "extra": {
         *("info.CDISpecDirs", "info.DefaultAddressPools", "networks[].EnableIPv4"),
-        *("container.GraphDriver.Data.ID", "images[].Descriptor", "df.Images[].Descriptor"),
+        "container.GraphDriver.Data.ID",
     },
     # A list or an object that says nothing is empty here, null there.
     "kind": {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sampan.base.moment import instant
+from sampan.engine.api.aged import aged_image
 from sampan.engine.api.image_views import ImageViews, json_platform, json_platforms
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.filters import Filters, parse_filters
@@ -61,7 +62,7 @@ class ImageRoutes:
                 row["Containers"] = len(self._views.containers(entry))
             rows.append(row)
         rows.sort(key=lambda row: row["Created"], reverse=True)
-        return json_response(rows)
+        return json_response([aged_image(row, call.version) for row in rows])
 
     def _hidden(self) -> set[str]:
         """Return the images without a name that others stand for.
@@ -104,7 +105,7 @@ class ImageRoutes:
         shown = self._views.inspection(entry)
         if call.flag("manifests"):
             shown["Manifests"] = self._views.manifests(entry)
-        return json_response(shown)
+        return json_response(aged_image(shown, call.version))
 
     async def _history(self, call: Call) -> Response:
         entry = self._images.find(call.values["name"], json_platform(call))

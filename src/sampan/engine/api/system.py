@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
 
 from sampan import __version__
 from sampan.base.errors import InvalidError
+from sampan.engine.api.aged import aged_usage
 from sampan.engine.api.image_views import ImageViews
 from sampan.engine.api.information import information, version_document
 from sampan.engine.api.routing import (
@@ -30,6 +31,10 @@ HEADERS: Final = (
     ("Server", f"Sampan/{__version__} (linux)"),
 )
 """What every answer says."""
+
+
+_KINDS: Final = ("container", "image", "volume", "build-cache")
+"""What `GET /system/df` tells about."""
 
 
 class SystemRoutes:
@@ -82,26 +87,39 @@ class SystemRoutes:
 
         return Response(200, lines(), (("Content-Type", "application/json"),))
 
-    async def _usage(self, _: Call) -> Response:
+    async def _usage(self, call: Call) -> Response:
+        wanted = set(call.request.query.get("type") or _KINDS)
+        for kind in sorted(wanted - set(_KINDS)):
+            raise InvalidError(f"unknown object type: {kind}")
         engine = self._engine
-        images = ImageViews(engine).usage()
-        containers = engine.listing.summaries(Filters({}), everything=True, limit=0, size=True)
-        volumes = [
+        listing = engine.listing
+        parts: dict[str, Callable[[], Any]] = {
+            "image": lambda: ImageViews(engine).usage(),
+            "container": lambda: listing.summaries(
+                Filters({}), everything=True, limit=0, size=True
+            ),
+            "volume": self._volumes,
+            "build-cache": list,
+        }
+        found = {kind: part() if kind in wanted else None for kind, part in parts.items()}
+        usage = {
+            "LayersSize": engine.images.layers_size() if "image" in wanted else 0,
+            "Images": found["image"],
+            "Containers": found["container"],
+            "Volumes": found["volume"],
+            "BuildCache": found["build-cache"],
+        }
+        return json_response(aged_usage(usage, call.version))
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        volumes, users = self._engine.volumes, self._engine.volume_users
+        return [
             {
                 **volume,
                 "UsageData": {
-                    "Size": engine.volumes.size(volume["Name"]),
-                    "RefCount": len(engine.volume_users(volume["Name"])),
+                    "Size": volumes.size(volume["Name"]),
+                    "RefCount": len(users(volume["Name"])),
                 },
             }
-            for volume in engine.volumes.list(Filters({}), lambda name: False)
+            for volume in volumes.list(Filters({}), lambda name: False)
         ]
-        return json_response(
-            {
-                "LayersSize": engine.images.layers_size(),
-                "Images": images,
-                "Containers": containers,
-                "Volumes": volumes,
-                "BuildCache": [],
-            }
-        )
