@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.base.errors import InvalidError
-from sampan.engine.cri.core.container import image_volume, signal_text
+from sampan.engine.cri.core.container import signal_text
 from sampan.engine.cri.core.frames import FrameReader
+from sampan.engine.cri.core.mounts import image_volume
 from sampan.engine.cri.core.resources import merged_resources, oci_resources
 from sampan.engine.cri.core.sandbox import cgroup_parent, hosts_text, port_bindings, resolv_text
 from sampan.engine.cri.core.security import (

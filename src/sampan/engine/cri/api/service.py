@@ -17,6 +17,7 @@ from sampan.base.errors import (
     ConflictError,
     DeniedError,
     InvalidError,
+    InvariantError,
     LimitError,
     NotFoundError,
     SampanError,
@@ -70,7 +71,7 @@ def service_methods(service: ServiceDescriptor, *handlers: object) -> MethodTabl
         found = (getattr(one, name, None) for one in handlers)
         handle = next((one for one in found if one is not None), None)
         if handle is None:
-            continue
+            raise InvariantError(f"{method.name} has no handler")
         path = f"/{service.full_name}/{method.name}"
         made = _stream if method.server_streaming else _unary
         table[path] = made(method, handle)

@@ -15,11 +15,9 @@ from sampan.base.errors import ConflictError, InvalidError, NotFoundError
 from sampan.engine.cri.core.container import (
     check_container,
     container_record,
-    image_volume,
-    log_file,
-    mount_records,
     profile_of,
 )
+from sampan.engine.cri.core.mounts import image_volume, mount_records
 from sampan.engine.cri.core.resources import merged_resources, oci_resources
 from sampan.engine.cri.core.sandbox import encoded
 from sampan.engine.cri.core.security import Machine, inside_id
@@ -266,11 +264,6 @@ class PodContainers:
         if container.shim is None:
             raise RpcError(Code.FAILED_PRECONDITION, "container is not running")
         await container.shim.reopen_log()
-
-    def log_path(self, container: Container) -> str:
-        """Return where a container's output goes."""
-        pod = self._catalogue.pod(self._catalogue.sandbox_of(container))
-        return log_file(self._catalogue.config(container), pod)
 
 
 def _profile_text(path: str) -> str:
