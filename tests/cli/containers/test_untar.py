@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sampan.base.errors import SampanError
+from sampan.cli.containers.packing import Packed
 from sampan.cli.containers.untar import unpack
 
 Make = Callable[[tarfile.TarFile], None]
@@ -93,6 +94,16 @@ def test_nothing_leads_out(tmp_path: Path, make: Callable[[tarfile.TarFile, str]
         unpacked(tmp_path / "in/named", lambda archive: make(archive, str(outside)))
     assert [path.name for path in outside.iterdir()] == ["secret"]
     assert not (tmp_path / "in/named/file").exists()
+
+
+def test_a_tree_that_cannot_be_read_is_not_sent_as_if_whole(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x" * 9)
+    packed = Packed(lambda archive: archive.add(tmp_path / "file", "file"))
+    with tarfile.open(fileobj=io.BytesIO(b"".join(packed))) as archive:
+        assert archive.getnames() == ["file"]
+    gone = Packed(lambda archive: archive.add(tmp_path / "gone", "gone"))
+    with pytest.raises(SampanError, match="gone: No such file"):
+        list(gone)
 
 
 def test_a_link_that_is_there_is_replaced_and_not_followed(tmp_path: Path) -> None:

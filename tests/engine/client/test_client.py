@@ -134,6 +134,28 @@ def test_nobody_listens(tmp_path: Path) -> None:
         client.call("GET", "/x")
 
 
+def test_a_body_that_cannot_be_finished_is_cut_off(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+
+    def body() -> Iterator[bytes]:
+        yield b"half"
+        raise SampanError("a file went away")
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        client = Client(Address(f"unix://{path}", path=path), "1.50")
+        with pytest.raises(SampanError, match="went away"):
+            client.open("POST", "/build", None, body())
+        client.close()
+        connection, _ = listener.accept()
+        with connection:
+            seen = b""
+            while data := connection.recv(1 << 16):
+                seen += data
+    assert seen.endswith(b"\r\n\r\n4\r\nhalf\r\n")
+
+
 def test_versions() -> None:
     assert [negotiated(text) for text in ("1.41", "1.50", "1.99", "", "2.0")] == [
         "1.41", "1.50", "1.50", "1.40", "1.50",

@@ -51,8 +51,6 @@ def _build(session: Session, parsed: Parsed) -> int:
         session.images.build(context, query, _registry_config(session)),
         sys.stdout,
     )
-    if isinstance(context, Packed) and context.trouble is not None:
-        raise Failure(f"error while sending the context: {context.trouble}")
     if parsed.text("iidfile"):
         made = [note["ID"] for note in notes if isinstance(note, dict) and "ID" in note]
         if not made:

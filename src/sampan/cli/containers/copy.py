@@ -130,8 +130,6 @@ def _to(session: Session, parsed: Parsed, source: str, container: str, target: s
     place, name = _remote_target(session, container, what, target)
     packed = Packed(lambda archive: archive.add(path, name or "."))
     containers.put_archive(container, place, packed, parsed.on("archive"))
-    if packed.trouble is not None:
-        raise Failure(f"{path}: {packed.trouble}")
     _told(parsed, packed.size_bytes, f"{container}:{target}")
 
 

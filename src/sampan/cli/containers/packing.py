@@ -7,18 +7,24 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 
+from sampan.base.errors import SampanError
+
 __all__ = ["Packed"]
 
 _READ_BYTES = 1 << 18
 
 
 class Packed:
-    """The chunks of a tar that `pack` fills; `trouble` is what hindered it, once they were read."""
+    """The chunks of a tar that `pack` fills.
+
+    When a file cannot be read, SampanError instead of the next chunk: the request is cut off, so
+    that nobody takes half a tar for the whole.
+    """
 
     def __init__(self, pack: Callable[[tarfile.TarFile], None]) -> None:
         self._fill = pack
         self.size_bytes = 0
-        self.trouble: Exception | None = None
+        self._trouble: OSError | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         incoming, outgoing = os.pipe()
@@ -31,6 +37,8 @@ class Packed:
         finally:
             os.close(incoming)
             thread.join()
+        if self._trouble is not None:
+            raise SampanError(f"{self._trouble.filename}: {self._trouble.strerror}")
 
     def _pack(self, outgoing: int) -> None:
         try:
@@ -43,4 +51,4 @@ class Packed:
             # Nobody reads any more: the daemon's answer says why.
             pass
         except OSError as error:
-            self.trouble = error
+            self._trouble = error
