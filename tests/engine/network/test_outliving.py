@@ -9,7 +9,7 @@ import pytest
 from tests.engine.network.conftest import Place
 from tests.engine_server import EngineServer
 from tests.netns import NetworkNamespace
-from tests.real import require_root
+from tests.real import require, require_root
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -56,6 +56,13 @@ def test_a_stopped_daemon_leaves_no_port_and_no_address(own: Place) -> None:
     engine.docker("start", "web")
     own.serving("web")
     assert own.netns.get("http://127.0.0.1:18021/") == "hello\n"
+
+
+def test_a_bridge_that_somebody_removes_is_made_again(own: Place) -> None:
+    own.netns.run(str(require("ip")), "link", "del", "sampan0")
+    own.serve("--name", "web", "-p", "18023:80")
+    assert own.netns.get(f"http://{own.address('web')}/") == "hello\n"
+    assert own.netns.get("http://127.0.0.1:18023/") == "hello\n"
 
 
 def test_leftovers_of_a_crash_are_taken_away(own: Place) -> None:

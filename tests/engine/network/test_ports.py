@@ -172,6 +172,18 @@ def test_a_port_that_a_process_of_the_host_has(place: Place) -> None:
     assert "18081" not in place.netns.rules()
 
 
+def test_rules_that_another_program_has_flushed(place: Place) -> None:
+    place.serve("--name", "before", "-p", "18085:80")
+    place.netns.run(str(require("nft")), "flush", "ruleset")
+    place.serve("--name", "after", "-p", "18086:80")
+    for port in (18085, 18086):
+        assert place.netns.get(f"http://127.0.0.1:{port}/") == "hello\n"
+    place.netns.run(str(require("nft")), "flush", "ruleset")
+    place.engine.docker("rm", "-f", "before", "after")
+    place.engine.docker("network", "create", "mine")
+    assert "table ip sampan" in place.netns.rules()
+
+
 def test_what_cannot_be_a_port(place: Place) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(place.engine.socket))

@@ -82,8 +82,8 @@ class Bridges:
         pairs = [parse_address(one) for one in self._route.dump(list_addresses())]
         return [pair[1] for pair in pairs if pair is not None and pair[0] == index]
 
-    def ensure(self, record: NetworkRecord, addresses: Sequence[Interface]) -> None:
-        """Make a network's bridge, or set right the one that is there.
+    def ensure(self, record: NetworkRecord, addresses: Sequence[Interface]) -> Link:
+        """Make a network's bridge, or set right the one that is there; returns it.
 
         A bridge that somebody else has made is used as it is. Raises ConflictError when a device of
         that name is another engine's, or no bridge.
@@ -105,6 +105,7 @@ class Bridges:
             changes.append(set_link("", index=index, up=True))
         self._route.change(changes, tolerate=(errno.EACCES, errno.EADDRNOTAVAIL))
         write_setting(f"ipv4/conf/{name}/route_localnet", "1")
+        return found
 
     def _make(self, record: NetworkRecord) -> Link:
         name = record.bridge

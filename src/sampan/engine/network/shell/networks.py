@@ -79,6 +79,7 @@ class Networks:
         families = [IPV4] if options.rules else []
         families += [IPV6] if options.rules and options.rules6 else []
         self._kernel = Kernel(self._mark, families)
+        self._kernel.rules.make_anew = self._make_rules
         self._sandboxes = Sandboxes(
             self._run,
             self._networks,

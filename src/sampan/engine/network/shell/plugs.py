@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sampan.base.errors import InvalidError, SampanError, UnavailableError
 from sampan.engine.network.core.model import Endpoint, NetworkRecord
+from sampan.engine.network.core.network import Network
 from sampan.engine.network.core.rtnetlink import (
     add_address,
     add_route,
@@ -43,6 +44,14 @@ class Wiring:
     published: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The engine's end: the bridge's index, and whether bridges ask the packet rules."""
+
+    bridge: int
+    asks: bool
+
+
 class Plugs:
     """Makes endpoints and takes them away, over a socket in the engine's own namespace."""
 
@@ -58,7 +67,7 @@ class Plugs:
         Nothing stays when it fails.
         """
         sockets: ResolverSockets | None = None
-        asks = bridges_ask()
+        sides = [self._side(one) for one in wirings]
         try:
             with namespace.created(path) as fd:
                 if not any(one.endpoint.address6 for one in wirings):
@@ -67,8 +76,8 @@ class Plugs:
                 try:
                     inside.change([set_link("lo", up=True)])
                     sockets = open_resolver() if names else None
-                    for one in wirings:
-                        self._plug(one, fd, asks)
+                    for one, side in zip(wirings, sides, strict=True):
+                        self._plug(one, fd, side)
                         configure(inside, one.endpoint)
                     set_default_routes(inside, [one.endpoint for one in wirings])
                 finally:
@@ -80,16 +89,25 @@ class Plugs:
             raise
         return sockets
 
-    def _plug(self, wiring: Wiring, fd: int, asks: bool) -> None:
-        """Make an endpoint's pair of devices; this end is made in the engine's namespace."""
-        endpoint, record = wiring.endpoint, wiring.record
+    def _side(self, wiring: Wiring) -> _Side:
+        """Return what is to be known of the engine's own namespace before another is entered.
+
+        A bridge that somebody has removed is made again.
+        """
+        record = wiring.record
         bridge = self._bridges.link(record.bridge)
         if bridge is None:
-            raise UnavailableError(f"bridge {record.bridge} of network {record.name} is gone")
+            _LOG.warning("bridge %s is gone: it is made anew", record.bridge)
+            bridge = self._bridges.ensure(record, Network(record).bridge_addresses())
+        return _Side(bridge.index, bridges_ask())
+
+    def _plug(self, wiring: Wiring, fd: int, side: _Side) -> None:
+        """Make an endpoint's pair of devices; this end is made in the engine's namespace."""
+        endpoint, record, asks = wiring.endpoint, wiring.record, side.asks
         messages = [
             add_veth(
                 endpoint.device,
-                bridge.index,
+                side.bridge,
                 record.mtu,
                 peer=endpoint.interface,
                 peer_mac=endpoint.mac,
@@ -117,14 +135,14 @@ class Plugs:
 
     def add_endpoint(self, path: Path, wiring: Wiring, default: Sequence[Endpoint]) -> None:
         """Add an endpoint to a sandbox; `default` are all of its endpoints, to route by."""
-        asks = bridges_ask()
+        side = self._side(wiring)
         try:
             with namespace.entered(path) as fd:
                 if wiring.endpoint.address6:
                     write_setting("ipv6/conf/default/disable_ipv6", "0")
                 inside = NetlinkSocket()
                 try:
-                    self._plug(wiring, fd, asks)
+                    self._plug(wiring, fd, side)
                     configure(inside, wiring.endpoint)
                     set_default_routes(inside, default)
                 finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from sampan.engine.network.core import ruleset
@@ -35,11 +35,15 @@ _FILTER, _FORWARD, _NOTE = "filter", "FORWARD", "sampan "
 
 
 class PacketRules:
-    """The tables of `families`; none of them when there are no families."""
+    """The tables of `families`; none of them when there are no families.
+
+    `make_anew` is called when they are found to be gone: `nft flush ruleset` takes all tables.
+    """
 
     def __init__(self, families: Collection[int]) -> None:
         self._families = families
         self._filter: NetlinkSocket | None = None
+        self.make_anew: Callable[[], None] = lambda: None
         self._bridges: set[str] = set()
         self._passing: set[int] = set()
 
@@ -103,9 +107,14 @@ class PacketRules:
         try:
             self._filter.transact(batch(commands))
         except NetlinkError as error:
-            if not (remove and error.errno == errno.ENOENT):
+            if error.errno != errno.ENOENT:
                 raise
-            self._remove_one_by_one(changes)
+            if remove:
+                self._remove_one_by_one(changes)
+            else:
+                _LOG.warning("another program has removed the packet rules: they are made anew")
+                self.make_anew()
+                self._filter.transact(batch(commands))
 
     def _remove_one_by_one(self, changes: Sequence[tuple[int, Elements]]) -> None:
         """Remove those elements that are there."""
