@@ -36,7 +36,7 @@ def ids_of(path: str) -> tuple[int, int, int, int]:
 # Descriptors that leak, and a working directory outside of the root (CVE-2024-21626).
 
 
-@pytest.mark.parametrize("number", range(3, 13))
+@pytest.mark.parametrize("number", range(3, 13, 2))
 def test_no_descriptor_is_a_way_out_as_working_directory(engine: EngineServer, number: int) -> None:
     if number == 3:
         start(engine, "inner")

@@ -44,8 +44,8 @@ def test_memory_and_its_default_swap(engine: EngineServer) -> None:
 
 def test_update_reaches_the_running_container(engine: EngineServer) -> None:
     engine.docker("run", "-d", "--network", "none", "--name", "grows", "busybox", "sleep", "600")
-    words = "update --cpus 0.5 --cpu-shares 300 --cpuset-cpus 0 --pids-limit 44 -m 64m grows"
-    engine.docker(*words.split())
+    words = "--cpus 0.5 --cpu-shares 300 --cpuset-cpus 0 --pids-limit 44 -m 64m --memory-swap 64m"
+    engine.docker("update", *words.split(), "grows")
     found = Cgroups(f"/docker/{engine.out('inspect', '-f', '{{.Id}}', 'grows').strip()}")
     if layout().version == 1:
         assert found.file("cpu", "cpu.cfs_quota_us") == "50000\n"

@@ -124,30 +124,26 @@ THROTTLES = f"--device-read-bps {DISKS[0]}:1mb --device-write-iops {DISKS[0]}:99
 
 CASES = {
     "default": "",
-    "user": "--user bob",
+    "user": "--user bob --cap-drop MKNOD --cap-drop CHOWN --cap-add SYS_TIME",
     "user and groups": "--user 1000:50 --group-add 77 --group-add staff",
-    "unknown user": "--user 4711",
-    "root by number": "--user 0:50 --workdir /data",
+    "unknown user": "--user 4711 --ipc none --oom-score-adj 500",
+    "root by number": "--user 0:50 --workdir /data --ipc host",
     "capabilities": "--cap-drop ALL --cap-add SYS_ADMIN --cap-add net_admin",
-    "dropped": "--cap-drop MKNOD --cap-drop CHOWN --cap-add SYS_TIME",
-    "security options": "--security-opt no-new-privileges --security-opt seccomp=unconfined",
+    "security options": "--security-opt no-new-privileges --security-opt seccomp=unconfined "
+    "--cap-drop CHOWN --cap-add SYS_TIME",
     "system paths": "--security-opt systempaths=unconfined --security-opt apparmor=unconfined",
     "read-only root": "--read-only --tmpfs /scratch:size=1m --tmpfs /x:rw,exec,mode=700",
     "terminal": "-t --env A=b --env TERM=dumb",
-    "init": "--init",
+    "init": "--init --cgroupns private",
     "host's processes": "--pid host",
     "host's names": "--uts host --network host",
-    "host's memory": "--ipc host",
-    "no shared memory": "--ipc none --oom-score-adj 500",
-    "private cgroups": "--cgroupns private",
     "devices": "--device /dev/fuse --device /dev/zero:/dev/xx:r --device-cgroup-rule c_42:*_rw",
-    "memory": "-m 64m --memory-swap 128m --memory-reservation 32m --memory-swappiness 10 "
-    "--oom-kill-disable --shm-size 1m --pids-limit 55",
-    "processor": "--cpus 0.5 --cpu-shares 300 --cpuset-cpus 0 --cpuset-mems 0",
-    "limits": "--ulimit nofile=100:200 --ulimit core=0 --sysctl net.ipv4.ip_forward=0 "
-    f"--sysctl kernel.msgmax=4096 {THROTTLES}",
-    "names": "--hostname a.b.c --domainname dom --dns 192.0.2.1 --dns-search a.b "
-    "--dns-opt ndots:3 --add-host other:192.0.2.9",
+    "resources": "-m 64m --memory-swap 128m --memory-reservation 32m --memory-swappiness 10 "
+    "--oom-kill-disable --shm-size 1m --pids-limit 55 --cpus 0.5 --cpu-shares 300 "
+    f"--cpuset-cpus 0 --cpuset-mems 0 {THROTTLES}",
+    "limits and names": "--ulimit nofile=100:200 --ulimit core=0 --sysctl net.ipv4.ip_forward=0 "
+    "--sysctl kernel.msgmax=4096 --hostname a.b.c --domainname dom --dns 192.0.2.1 "
+    "--dns-search a.b --dns-opt ndots:3 --add-host other:192.0.2.9",
 }
 
 
