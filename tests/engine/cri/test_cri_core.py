@@ -147,7 +147,6 @@ def test_limits_and_what_an_update_leaves() -> None:
 
 
 def test_files_about_names() -> None:
-    assert resolv_text(None, "nameserver 1.1.1.1\n") == "nameserver 1.1.1.1\n"
     assert resolv_text(DNSConfig(), "as the node\n") == "as the node\n"
     dns = DNSConfig(servers=["9.9.9.9", "8.8.8.8"], options=["ndots:2"])
     assert resolv_text(dns, "") == "nameserver 9.9.9.9\nnameserver 8.8.8.8\noptions ndots:2\n"

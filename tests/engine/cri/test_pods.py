@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def test_what_cannot_be_is_refused(cri: CriClient) -> None:
     )
     slice_ = cri.pod_config(linux={"cgroup_parent": "kubepods-besteffort.slice"})
     assert cri.fails("RunPodSandbox", {"config": slice_})[0] == "INVALID_ARGUMENT"
+    ports = cri.pod_config(port_mappings=[{"container_port": 80, "host_port": 8080}])
+    assert cri.fails("RunPodSandbox", {"config": ports})[0] == "INVALID_ARGUMENT"
     pod = cri.run_pod()
     config = {"metadata": {"name": "a"}, "image": {"image": "nothing-here"}}
     request = {"pod_sandbox_id": pod, "config": config}
@@ -190,6 +193,13 @@ def test_docker_sees_pods_and_leaves_them_alone(cri: CriClient) -> None:
     assert "k8s_main_pod" in cri.engine.out("ps", "-a", "--format", "{{.Names}}")
     cri.engine.docker("container", "prune", "-f")
     assert cri.status(container).exit_code == 0
+
+
+def test_a_pods_files_are_made_again(cri: CriClient) -> None:
+    """They are missing when the daemon was killed right after the sandbox had started."""
+    pod = cri.run_pod()
+    shutil.rmtree(cri.engine.place / "data" / "containers" / pod / "pod")
+    assert cri.run(pod, "cat", "/etc/hostname").startswith("pod")
 
 
 def test_the_socket_is_roots(cri: CriClient) -> None:

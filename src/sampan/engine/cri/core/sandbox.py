@@ -167,10 +167,12 @@ def sandbox_record(
     context = config.linux.security_context
     options = context.namespace_options
     shared_network, mapped = on_host_network(config), id_ranges(options)
+    if network == "none" and not shared_network and port_bindings(config):
+        raise InvalidError("host ports need a bridge network, and the daemon makes none")
     host = host_config_defaults()
     host |= {
         "NetworkMode": "host" if shared_network else network,
-        "PortBindings": {} if shared_network or network == "none" else port_bindings(config),
+        "PortBindings": {} if shared_network else port_bindings(config),
         "UTSMode": "host" if shared_network else "",
         "PidMode": "host" if options.pid == NamespaceMode.NODE else "",
         "IpcMode": "host" if options.ipc == NamespaceMode.NODE else "shareable",
@@ -232,10 +234,10 @@ def _changes(config: PodSandboxConfig, machine: Machine) -> dict[str, Any]:
     return changes
 
 
-def resolv_text(dns: DNSConfig | None, hosts_own: str) -> str:
-    """Return the pod's resolv.conf: the node's own when the pod says nothing."""
-    if dns is None or not (dns.servers or dns.searches or dns.options):
-        return hosts_own
+def resolv_text(dns: DNSConfig, otherwise: str) -> str:
+    """Return the pod's resolv.conf, `otherwise` when its configuration says nothing of it."""
+    if not (dns.servers or dns.searches or dns.options):
+        return otherwise
     for word in (*dns.servers, *dns.searches, *dns.options):
         if len(word) > _LINE_BYTES or any(character.isspace() for character in word):
             raise InvalidError(f"dns_config: {word!r} is no word of a resolv.conf")

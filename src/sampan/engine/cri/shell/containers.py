@@ -38,7 +38,7 @@ from sampan.engine.cri.pb.security_pb2 import NamespaceMode
 from sampan.engine.cri.shell.catalogue import Catalogue
 from sampan.engine.cri.shell.images import PodImages
 from sampan.engine.cri.shell.machine import check_propagation, kernel_version
-from sampan.engine.cri.shell.pods import Pods, labels_match, pod_files
+from sampan.engine.cri.shell.pods import Pods, labels_match
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.engine import Engine
@@ -85,7 +85,7 @@ class PodContainers:
         def settle() -> None:
             self._ready_sandbox(sandbox.id)
             mapped = record.cri["id_maps"] is not None
-            binds = mount_records(config, pod_files(sandbox), mapped=mapped)
+            binds = mount_records(config, self._pods.files(sandbox), mapped=mapped)
             taken = {one["Destination"] for one in binds}
             taken |= {one.container_path for one in config.mounts}
             volumes = [one for one in record.config["Volumes"] or {} if one not in taken]

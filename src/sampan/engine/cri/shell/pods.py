@@ -32,9 +32,10 @@ from sampan.engine.cri.shell.podnet import PodNetworking
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.engine.daemon.shell.lifecycle import now_text
+from sampan.engine.daemon.shell.namefiles import files_of
 from sampan.wire.grpc.status import Code, RpcError
 
-__all__ = ["Pods", "labels_match", "pod_files"]
+__all__ = ["Pods", "labels_match"]
 
 _FILES = ("hosts", "hostname", "resolv.conf")
 
@@ -55,10 +56,7 @@ class Pods:
         engine, id_ = self._engine, secrets.token_hex(32)
         network = self._networking.for_pods()
         record = sandbox_record(id_, now_text(), config, handler, self._machine, network)
-        resolv = resolv_text(
-            config.dns_config if config.HasField("dns_config") else None,
-            _host_text("/etc/resolv.conf"),
-        )
+        resolv_text(config.dns_config, "")  # refused before anything is made
         try:
             sandbox = await engine.creation.place(
                 record, lambda: engine.networking.prepare(record, {})
@@ -68,17 +66,30 @@ class Pods:
         try:
             _make_folder(config.log_directory or "/")
             await engine.lifecycle.start(sandbox)
-            self._write_files(sandbox, config, resolv)
+            self._write_files(sandbox, config)
         except BaseException:
             await asyncio.shield(engine.removal.remove(sandbox, force=True))
             self._catalogue.forget(id_)
             raise
         return id_
 
-    def _write_files(self, sandbox: Container, config: PodSandboxConfig, resolv: str) -> None:
+    def files(self, sandbox: Container) -> dict[str, str]:
+        """Return the pod's files about names: destination to source.
+
+        They are there as soon as the pod is, unless the daemon was killed in between.
+        """
+        folder = _pod_folder(sandbox)
+        if not all((folder / name).exists() for name in _FILES):
+            self._write_files(sandbox, self._catalogue.pod(sandbox))
+        return {f"/etc/{name}": str(folder / name) for name in _FILES}
+
+    def _write_files(self, sandbox: Container, config: PodSandboxConfig) -> None:
+        # What the engine has written for the sandbox suits its network: the node's own may not.
+        own = _text(files_of(sandbox)["/etc/resolv.conf"])
+        resolv = resolv_text(config.dns_config, own)
         hostname = sandbox.record.config["Hostname"] or platform.node()
         if on_host_network(config):
-            hosts = _host_text("/etc/hosts")
+            hosts = _text("/etc/hosts")
         else:
             hosts = hosts_text(hostname, self._networking.addresses(sandbox))
         folder = _pod_folder(sandbox)
@@ -171,16 +182,11 @@ class Pods:
         self._catalogue.forget(sandbox.id)
 
 
-def pod_files(sandbox: Container) -> dict[str, str]:
-    """Return the pod's files about names: destination to source."""
-    return {f"/etc/{name}": str(_pod_folder(sandbox) / name) for name in _FILES}
-
-
 def _pod_folder(sandbox: Container) -> Path:
     return sandbox.directory / "pod"
 
 
-def _host_text(path: str) -> str:
+def _text(path: str) -> str:
     try:
         return Path(path).read_text()
     except OSError:
