@@ -76,7 +76,7 @@ def test_nothing_half_made_stays(small: tuple[EngineServer, SmallDisk]) -> None:
         ("volume", "create", "full"),
         ("create", "--network", "none", "-v", "named:/v", "busybox", "true"),
         ("rename", "before", "after"),
-        ("update", "-m", "64m", "before"),
+        ("update", "-m", "64m", "--memory-swap", "64m", "before"),
         ("tag", "busybox", "other:1"),
         ("commit", "before", "image"),
         ("cp", "/bin/busybox", "before:/big"),
