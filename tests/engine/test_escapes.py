@@ -278,3 +278,16 @@ def test_exec_starts_with_as_little_as_the_container(engine: EngineServer) -> No
     found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert (found["CapInh"], found["CapEff"], found["CapAmb"]) == ("0" * 16,) * 3
     assert (found["Seccomp"], found["Groups"].split()) == ("2", ["50", "1001"])
+
+
+def test_a_terminal_is_the_container_s_own(engine: EngineServer, tmp_path: Path) -> None:
+    """What is typed into a terminal from inside (TIOCSTI) reaches the container alone."""
+    shown = engine.run("-t", "busybox", "stat", "-c", "%t:%T %d", "/dev/console", "/dev/pts/0")
+    console, terminal = shown.splitlines()
+    assert console == terminal
+    # With a directory of the user's in place of /dev nothing but the real multiplexer will do.
+    (tmp_path / "ptmx").symlink_to("/etc/passwd")
+    words = ("run", "--rm", "-t", "--network", "none", "-v", f"{tmp_path}:/dev", "busybox", "tty")
+    done = engine.docker(*words, check=False)
+    assert done.returncode != 0
+    assert b"not the multiplexer of terminals" in done.stdout + done.stderr

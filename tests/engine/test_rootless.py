@@ -79,6 +79,7 @@ def rootless(request: pytest.FixtureRequest) -> Iterator[EngineServer]:
     try:
         server.start()
     except RuntimeError:
+        shutil.rmtree(place)
         if "lets users make user namespaces" in server.text():
             absent("this kernel lets nobody but root make user namespaces")
         raise
