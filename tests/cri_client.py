@@ -38,6 +38,11 @@ class CriClient:
         """The socket of CRI."""
         return self.engine.place / "cri.sock"
 
+    @property
+    def cgroup(self) -> str:
+        """Where the cgroups of its pods are: another run has others."""
+        return f"/sampan-test-{os.getpid()}-{self.place.name}"
+
     # Any call.
 
     def _method(self, rpc: str) -> tuple[Any, Any]:
@@ -75,7 +80,7 @@ class CriClient:
 
     def remove_cgroups(self) -> None:
         """Remove the pods' cgroups: a runtime leaves that to the kubelet."""
-        for top in Path("/sys/fs/cgroup").glob("*/sampan-tests"):
+        for top in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
             for folder, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
@@ -97,7 +102,7 @@ class CriClient:
             "metadata": metadata,
             "hostname": name,
             "log_directory": str(self.place / "logs" / name),
-            "linux": {"cgroup_parent": f"/sampan-tests/{name}"},
+            "linux": {"cgroup_parent": f"{self.cgroup}/{name}"},
         }
         for key, value in more.items():
             config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value  # type: ignore[dict-item]

@@ -289,7 +289,7 @@ def test_limits_and_their_update(cri: CriClient) -> None:
     assert cri.status(container).resources.linux.cpu_quota == 50000
     shown = cri.call("ContainerStatus", container_id=container, verbose=True)
     path = json.loads(shown.info["info"])["cgroup"]
-    assert path.startswith("/sampan-tests/pod")
+    assert path.startswith(cri.cgroup + "/pod")
 
     def limits() -> list[str]:
         files = [
