@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.base.errors import InvalidError
+from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.engine.cri.api.server import CriServer
 from sampan.engine.cri.core.container import signal_text
 from sampan.engine.cri.core.frames import FrameReader
 from sampan.engine.cri.core.mounts import image_volume
@@ -32,7 +34,9 @@ from sampan.engine.cri.pb.security_pb2 import (
     SecurityProfile,
     SupplementalGroupsPolicy,
 )
+from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ZERO_TIME
+from sampan.engine.daemon.shell.engine import Engine
 
 pieces = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=40)))
 
@@ -181,3 +185,9 @@ def test_volumes_of_images() -> None:
     several = image_volume("/data/", ["/b", "/a"], mapped=False)
     assert (several["FileSystem"], several["Options"][0]) == ("overlay", "lowerdir=/b:/a")
     assert image_volume("/none", [], mapped=True)["FileSystem"] == "tmpfs"
+
+
+def test_without_root_there_are_no_pods(tmp_path: Path) -> None:
+    engine = Engine(EngineOptions(tmp_path / "data", tmp_path / "exec", rootless=True))
+    with pytest.raises(UnsupportedError, match="--cri-socket needs root"):
+        CriServer(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sampan.base.errors import UnsupportedError
 from sampan.engine.cri.api.images import ImageService
 from sampan.engine.cri.api.runtime import RuntimeService
 from sampan.engine.cri.api.service import service_methods
@@ -31,9 +32,11 @@ _MESSAGE_BYTES = 16 << 20
 
 
 class CriServer:
-    """RuntimeService and ImageService of one engine."""
+    """RuntimeService and ImageService of one engine; UnsupportedError for one without root."""
 
     def __init__(self, engine: Engine) -> None:
+        if engine.options.rootless:
+            raise UnsupportedError("--cri-socket needs root: pods without it are not supported yet")
         self._engine = engine
         self._streaming = StreamingServer()
         limits = ServerLimits(receive_message_bytes=_MESSAGE_BYTES)
