@@ -16,6 +16,7 @@ from sampan.base.errors import SampanError
 from sampan.base.record import record
 from sampan.engine.runtime.core.cgroup import Write, writes_v1, writes_v2
 from sampan.engine.runtime.core.device_program import device_program
+from sampan.engine.runtime.shell import syscalls
 from sampan.engine.runtime.shell.device_filter import attach_device_program
 from sampan.engine.runtime.shell.idmap import in_user_namespace
 from sampan.engine.runtime.shell.oom import OomWatch, kills, watch_v1, watch_v2
@@ -135,7 +136,7 @@ class Cgroups:
                     continue
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if not _read(f"{current}/{file}").strip():
-                    _write(f"{current}/{file}", _read(f"{parent}/{file}").strip())
+                    syscalls.write_file(f"{current}/{file}", _read(f"{parent}/{file}").strip())
 
     def _attach_devices(self, resources: Mapping[str, Any]) -> None:
         """Let a program decide about devices, where no controller of version 1 does."""
@@ -155,7 +156,7 @@ class Cgroups:
         words = " ".join("+" + name for name in available if name in _SUBTREE)
         for part in self.path.strip("/").split("/"):
             try:
-                _write(f"{current}/cgroup.subtree_control", words)
+                syscalls.write_file(f"{current}/cgroup.subtree_control", words)
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.ENOENT):
                     raise
@@ -173,7 +174,7 @@ class Cgroups:
                     continue  # the daemon has warned: this kernel has no such limit
                 raise SampanError(f"{write.controller}: this machine has no {write.file}")
             try:
-                _write(path, write.text)
+                syscalls.write_file(path, write.text)
             except OSError as error:
                 raise SampanError(
                     f"failed to write {write.text!r} to {path}: {error.strerror}"
@@ -260,11 +261,11 @@ class Cgroups:
         if "freezer" in self._places:
             word = "FROZEN" if wanted else "THAWED"
             path = self._places["freezer"] + "/freezer.state"
-            _write(path, word)
+            syscalls.write_file(path, word)
             return _read(path).strip() == word
         if self._unified is None:
             raise SampanError("this machine cannot freeze processes")
-        _write(self._unified + "/cgroup.freeze", str(int(wanted)))
+        syscalls.write_file(self._unified + "/cgroup.freeze", str(int(wanted)))
         return f"frozen {int(wanted)}" in _read(self._unified + "/cgroup.events")
 
     def frozen(self) -> bool:
@@ -355,13 +356,5 @@ def _read(path: str) -> str:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 1 << 20).decode()
-    finally:
-        os.close(fd)
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
     finally:
         os.close(fd)

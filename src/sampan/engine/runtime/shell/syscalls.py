@@ -45,6 +45,7 @@ __all__ = [
     "setns",
     "umount2",
     "unshare",
+    "write_file",
 ]
 
 _ARM64: Final = os.uname().machine == "aarch64"
@@ -378,3 +379,12 @@ def sched_setattr(
     """Set this thread's scheduling; `times_ns` are a deadline's runtime, deadline and period."""
     attributes = struct.pack("=IIQiIQQQ", 48, policy, flags, nice, priority, *times_ns)
     _call("sched_setattr", _NR_SCHED_SETATTR, ctypes.c_int(0), attributes, ctypes.c_uint(0))
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a text to a file of the kernel's, in one call."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
