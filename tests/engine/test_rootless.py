@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -167,6 +169,17 @@ def test_what_it_cannot_do_is_said(engine: EngineServer) -> None:
     engine.docker("run", "-d", "--network", "none", "--name", "runs", "busybox", "sleep", "600")
     paused = engine.docker("pause", "runs", check=False)
     assert b"cannot freeze processes" in paused.stderr
+
+
+def test_a_killed_shim_takes_its_container_along(engine: EngineServer) -> None:
+    engine.docker("run", "-d", "--network", "none", "--name", "held", "busybox", "sleep", "600")
+    pid = int(engine.out("inspect", "-f", "{{.State.Pid}}", "held"))
+    container = os.pidfd_open(pid)
+    shim = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    os.kill(int(shim), signal.SIGKILL)
+    assert engine.out("wait", "held") == "137\n"
+    assert select.select([container], [], [], 10)[0]
+    os.close(container)
 
 
 def test_containers_outlive_the_daemon(engine: EngineServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sampan.engine.daemon.shell.machine import kernel_version
 from sampan.engine.daemon.shell.volumemounts import VolumeMounts
 from sampan.engine.process.shim import ExitRecord, ShimHandle
 from sampan.engine.process.zygote import ContainerLaunch, Zygote
-from sampan.engine.runtime.shell.cgroups import Cgroups
+from sampan.engine.runtime.shell.cgroups import Cgroups, layout
 from sampan.engine.runtime.shell.launch import LaunchError
 from sampan.images.shell.store import ImageStore
 
@@ -241,7 +242,7 @@ class Lifecycle:
     async def _until_end(self, container: Container, shim: ShimHandle) -> None:
         ended = await shim.exited
         if not ended.finished_at:  # the shim was killed: nobody else ends its container
-            await asyncio.to_thread(Cgroups(cgroup_path(container)).end)
+            await asyncio.to_thread(end_without_shim, container, shim.pid)
         await shim.dismiss()
         async with container.lock:
             await self.ended(container, ended)
@@ -422,6 +423,19 @@ class Lifecycle:
         else:
             raise InvalidError(f'invalid condition: "{condition}"')
         return future
+
+
+def end_without_shim(container: Container, pid: int) -> None:
+    """End a container whose shim was killed; `pid` was its first process. Blocks."""
+    Cgroups(cgroup_path(container)).end()
+    if layout().v1 or layout().unified is not None or pid <= 0:
+        return
+    # Without cgroups its first process is the only handle, and its end that of the namespace.
+    try:
+        if not os.path.samefile(f"/proc/{pid}/ns/pid", "/proc/self/ns/pid"):
+            os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return  # it is gone already
 
 
 def cgroup_path(container: Container) -> str:
