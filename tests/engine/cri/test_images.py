@@ -117,18 +117,28 @@ def test_an_image_as_a_volume(cri: CriClient) -> None:
     mounts = [
         {"container_path": "/one", "image": {"image": "busybox"}},
         {"container_path": "/two", "image": {"image": "volume:1"}},
+        {"container_path": "/three", "image": {"image": "volume:1"}, "image_sub_path": "etc"},
+        {"container_path": "/four", "image": {"image": "busybox"}, "image_sub_path": "data"},
     ]
     script = "ls /one/data /two/data; touch /two/x; /one/bin/busybox true; exec sleep 100"
     container = cri.start(pod, "sh", "-c", script, mounts=mounts)
     cri.call("RemoveImage", {"image": {"image": "volume:1"}})
-    look = ["sh", "-c", "ls /two/bin/busybox /two/data; grep -E ' /(one|two) ' /proc/mounts"]
+    mounted = "grep -cE '^[^ ]+ /(one|two|three|four) ' /proc/mounts"
+    look = ["sh", "-c", f"ls /two/bin/busybox /two/data; ls /three /four; {mounted}"]
     seen = cri.call("ExecSync", container_id=container, cmd=look).stdout.decode()
     assert "/two/bin/busybox" in seen
-    assert seen.count("ro,nosuid,nodev,noexec") == 2
+    assert seen.endswith("/four:\nseed\n\n/three:\ngroup\npasswd\n4\n")
+    flags = ["grep", "-cE", "^[^ ]+ /(one|two|three|four) .* ro,nosuid,nodev,noexec"]
+    assert (
+        cri.call("ExecSync", container_id=container, cmd=[*flags, "/proc/mounts"]).stdout == b"4\n"
+    )
     cri.call("StopContainer", container_id=container)
     logs = cri.crictl("logs", container)
     assert logs.stdout == b"/one/data:\nseed\n\n/two/data:\n"
     assert b"touch: /two/x: Read-only file system" in logs.stderr
     assert b"/one/bin/busybox: Permission denied" in logs.stderr
     status = cri.status(container)
-    assert [one.image.image for one in status.mounts] == ["busybox", "volume:1"]
+    assert [one.image.image for one in status.mounts[:2]] == ["busybox", "volume:1"]
+    gone = {"container_path": "/x", "image": {"image": "busybox"}, "image_sub_path": "none"}
+    container = cri.create(pod, "true", name="gone", mounts=[gone])
+    assert cri.fails("StartContainer", container_id=container)[0] == "UNKNOWN"

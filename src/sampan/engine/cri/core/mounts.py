@@ -22,8 +22,8 @@ _PROPAGATIONS: Final = {
 def check_mount(mount: Mount, pods: UserNamespace) -> None:
     """Refuse a mount that cannot be; `pods` is the pod's user namespace."""
     if mount.image.image:
-        if mount.image_sub_path:
-            raise UnsupportedError("parts of image volumes are not supported yet")
+        if mount.image_sub_path.startswith("/") or ".." in mount.image_sub_path.split("/"):
+            raise InvalidError("image_sub_path: a relative path without .. is needed")
         if mount.host_path or not mount.container_path:
             raise InvalidError("a mount of an image needs a container_path and no host_path")
         return
@@ -92,12 +92,15 @@ def _mount_options(mount: Mount) -> list[str]:
     return [*words, "ro" if mount.readonly else "rw"]
 
 
-def image_volume(destination: str, layers: Sequence[str], *, mapped: bool) -> dict[str, Any]:
-    """Return the mount of an image's files: nobody writes to them or executes them.
+def image_volume(
+    destination: str, layers: Sequence[str], subpath: str = "", *, mapped: bool
+) -> dict[str, Any]:
+    """Return the mount of an image's files, or of a part: nobody writes to them or executes them.
 
     `layers` are directories, the uppermost first. Raises UnsupportedError for what cannot be.
     """
     safe = ["ro", "nosuid", "nodev", "noexec"]
+    safe += [f"x-subpath={subpath}"] if subpath else []
     mount = {
         "Type": "image",
         "Source": layers[0] if layers else "tmpfs",

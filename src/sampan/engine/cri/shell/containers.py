@@ -127,7 +127,9 @@ class PodContainers:
                 diff_ids = self._images.find(mount.image).diff_ids
                 layers = [str(one) for one in self._engine.images.snapshots.files(diff_ids)]
                 mapped = record.cri["id_maps"] is not None
-                mounts.append(image_volume(mount.container_path, layers, mapped=mapped))
+                mounts.append(
+                    image_volume(mount.container_path, layers, mount.image_sub_path, mapped=mapped)
+                )
                 kept.append(list(diff_ids))
         record.cri["volume_layers"] = kept
         return mounts

@@ -88,6 +88,9 @@ class MountOptions:
     namespace: str = ""
     """Of a bind: the mount namespace, a path, in which the source is looked up."""
 
+    subpath: str = ""
+    """The part of the file system that is shown, a path that cannot lead out of it."""
+
     superblock: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
 
@@ -101,7 +104,7 @@ def parse_options(words: Iterable[str]) -> MountOptions:
     """Return what the words mean; those unknown are data for the file system."""
     set_ = clear = recursive_set = recursive_clear = propagation = 0
     bind = recursive = remount = copy_up = propagation_recursive = False
-    namespace = idmap = ""
+    namespace = idmap = subpath = ""
     superblock: list[str] = []
     data: list[str] = []
     for word in words:
@@ -130,6 +133,8 @@ def parse_options(words: Iterable[str]) -> MountOptions:
             copy_up = True
         elif word.startswith("x-namespace="):
             namespace = word.partition("=")[2]
+        elif word.startswith("x-subpath="):
+            subpath = word.partition("=")[2]
         elif word in ("idmap", "ridmap"):
             idmap = word
         elif word in _SUPERBLOCK:
@@ -149,6 +154,7 @@ def parse_options(words: Iterable[str]) -> MountOptions:
         copy_up=copy_up,
         idmap=idmap,
         namespace=namespace,
+        subpath=subpath,
         superblock=tuple(superblock),
         data=tuple(data),
     )

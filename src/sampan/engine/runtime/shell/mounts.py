@@ -36,6 +36,7 @@ _OVER_PROC: Final = frozenset(
 
 _AT_FDCWD: Final = -100
 _OPTION_BYTES: Final = 256
+_MNT_DETACH: Final = 2
 _COPY_BYTES: Final = 1 << 20
 
 
@@ -198,8 +199,27 @@ def attach(step: AttachMount, root_fd: int, given: int = -1) -> None:
             if given < 0 or not step.is_bind:
                 settle(fd, options, bind=options.bind)
             syscalls.move_mount(fd, target, "")
+            if options.subpath:
+                _show_part(fd, options.subpath, target)
         finally:
             os.close(target)
+    finally:
+        os.close(fd)
+
+
+def _show_part(whole: int, path: str, target: int) -> None:
+    """Exchange a mount that has been attached at `target` for a part of itself.
+
+    Before Linux 6.15 only what is attached may be copied.
+    """
+    part = inside.open_path(whole, path)
+    try:
+        fd = syscalls.open_tree("", recursive=False, dir_fd=part)
+    finally:
+        os.close(part)
+    try:
+        syscalls.umount2(f"/proc/self/fd/{whole}", _MNT_DETACH)
+        syscalls.move_mount(fd, target, "")
     finally:
         os.close(fd)
 
