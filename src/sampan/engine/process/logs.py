@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sampan.base.moment import instant
+from sampan.engine.process.growth import Growth
 
 __all__ = ["LogEntry", "LogQuery", "read_logs"]
 
-_POLL_S = 0.05
+_LOOK_AGAIN_S = 0.2
 _BATCH = 1000
 
 
@@ -127,20 +128,22 @@ def _tail(entries: Iterator[LogEntry], query: LogQuery) -> Iterator[LogEntry]:
 async def _followed(
     path: Path, current: BinaryIO, query: LogQuery, running: Callable[[], bool]
 ) -> AsyncIterator[list[LogEntry]]:
-    while True:
-        alive = running()
-        fresh = _entries(current)
-        while batch := list(islice(fresh, _BATCH)):
-            yield [entry for entry in batch if _wanted(entry, query)]
-            if query.until is not None and batch[-1].moment > query.until:
+    with Growth(path.parent) as growth, ExitStack() as files:
+        while True:
+            alive = running()
+            fresh = _entries(current)
+            while batch := list(islice(fresh, _BATCH)):
+                yield [entry for entry in batch if _wanted(entry, query)]
+                if query.until is not None and batch[-1].moment > query.until:
+                    return
+            if _rotated(path, current):
+                current.close()
+                current = files.enter_context(_open(path))
+                continue
+            if not alive:
                 return
-        if _rotated(path, current):
-            current.close()
-            current = _open(path)
-            continue
-        if not alive:
-            return
-        await asyncio.sleep(_POLL_S)
+            # The shim closes the log at the end; that the engine knows of it comes a little later.
+            await growth.wait(_LOOK_AGAIN_S)
 
 
 def _rotated(path: Path, current: BinaryIO) -> bool:

@@ -317,11 +317,13 @@ def capability_sets(effective: int, permitted: int, inheritable: int) -> None:
     _call("capset", _NR_CAPSET, header, struct.pack("=6I", *low, *high))
 
 
-def inotify_changes(path: str) -> int:
-    """Return a descriptor that is readable when a file has been modified; never blocks."""
+def inotify_changes(path: str, events: int = 0x2) -> int:
+    """Return a descriptor that is readable when a file has been modified, or other IN_* events of
+    it or in a directory have come; never blocks.
+    """
     fd = _check("inotify_init1", _libc.inotify_init1(ctypes.c_int(os.O_CLOEXEC | os.O_NONBLOCK)))
     try:
-        result = _libc.inotify_add_watch(ctypes.c_int(fd), _path(path), ctypes.c_uint(2))
+        result = _libc.inotify_add_watch(ctypes.c_int(fd), _path(path), ctypes.c_uint(events))
         _check(f"inotify_add_watch {path}", result)
     except OSError:
         os.close(fd)
