@@ -8,7 +8,7 @@ from __future__ import annotations
 import os.path
 import sys
 
-from sampan.cli.programs import LINKS, run
+from sampan.cli.programs import LINKS, OWN_FLAGS, run
 
 __all__ = ["main"]
 
@@ -19,7 +19,7 @@ def main() -> None:
     name = os.path.basename(sys.argv[0])
     if name not in LINKS:
         # Programs with flags of their own are not parsed by click, nor wait for its import.
-        if not words or words[0] not in LINKS:
+        if not words or words[0] not in OWN_FLAGS:
             _own_command(words)
             return
         name = words.pop(0)

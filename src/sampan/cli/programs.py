@@ -8,7 +8,7 @@ from typing import cast
 
 from sampan.base.record import record
 
-__all__ = ["LINKS", "PROGRAMS", "Program", "run"]
+__all__ = ["LINKS", "OWN_FLAGS", "PROGRAMS", "Program", "run"]
 
 
 @record
@@ -27,10 +27,13 @@ PROGRAMS: dict[str, Program] = {
     ),
     "runc": Program("sampan.cli.runc", "Run containers from OCI bundles; takes runc's commands."),
     "registry": Program("sampan.cli.registry", "Run a registry of images: OCI distribution."),
+    "go": Program("sampan.cli.go", "The Go doctor: right binary, right machine, or why not."),
     "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
 }
 LINKS = ("dockerd", "etcd", "etcdutl", "runc")
 """Program names that work as the name of a link."""
+OWN_FLAGS = (*LINKS, "go")
+"""Programs that read their flags themselves."""
 
 
 def run(name: str, arguments: Sequence[str]) -> int:

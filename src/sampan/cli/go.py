@@ -1,0 +1,57 @@
+"""`sampan go`: finds out which command of the Go doctor is meant and imports only that one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final, cast
+
+from sampan.base.errors import SampanError
+from sampan.base.nearest import nearest
+
+__all__ = ["COMMANDS", "LATER", "main"]
+
+COMMANDS: Final = {
+    "targets": "The table of platforms, levels and CGO_ENABLED: what compiles, what it needs.",
+}
+LATER: Final = {
+    "build": "Cross-build a matrix of targets.",
+    "prove": "Run a binary under the oldest processor it promises to run on.",
+    "matrix": "Write a CI matrix of the project's targets.",
+    "doc": "What the standard library does differently without cgo.",
+}
+"""Commands that are planned and answer that they are not there."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code: 0 fine, 1 findings or failure, 2 bad usage."""
+    words = list(arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if words else 2
+    name, *rest = words
+    if name in LATER:
+        print(f"sampan go {name}: not supported yet", file=sys.stderr)
+        return 2
+    if name not in COMMANDS:
+        guess = nearest(name, [*COMMANDS, *LATER])
+        hint = f" (did you mean {guess}?)" if guess else ""
+        print(f"sampan go: no such command: {name}{hint}", file=sys.stderr)
+        return 2
+    run = cast(Callable[[Sequence[str]], int], import_module(f"sampan.cli.go_{name}").main)
+    try:
+        return run(rest)
+    except SampanError as error:
+        print(f"sampan go {name}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+
+
+def _help() -> str:
+    lines = ["usage: sampan go COMMAND [ARGUMENTS]", "", "The Go doctor.", ""]
+    lines += [f"  {name:<8} {summary}" for name, summary in COMMANDS.items()]
+    lines += ["", "Not supported yet:"]
+    lines += [f"  {name:<8} {summary}" for name, summary in LATER.items()]
+    return "\n".join(lines)

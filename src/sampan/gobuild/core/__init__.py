@@ -1,0 +1,1 @@
+"""What is known of Go's targets, binaries and failures; pure."""
