@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.engine.daemon.core.links import parse_link
 from sampan.engine.daemon.core.record import ContainerRecord
 from sampan.engine.network.core.model import EndpointRequest, NetworkRecord
 
@@ -72,15 +73,7 @@ def _device_settings(options: Mapping[str, str]) -> list[str]:
 
 def links_of(links: Sequence[str] | None) -> list[tuple[str, str]]:
     """Return target and alias of each link; InvalidError for one that is neither."""
-    found = []
-    for link in links or ():
-        name, _, alias = str(link).partition(":")
-        name = name.removeprefix("/")
-        alias = (alias or name).rpartition("/")[2]
-        if not name or ":" in alias:
-            raise InvalidError(f"bad format for links: {link}")
-        found.append((name, alias))
-    return found
+    return [parse_link(str(link)) for link in links or ()]
 
 
 def dns_names(record: ContainerRecord, settings: Mapping[str, Any]) -> list[str]:

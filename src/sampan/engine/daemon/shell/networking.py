@@ -123,8 +123,6 @@ class ContainerNetworking:
             self._check_settings(settings, network)
             if given is not None or network.name not in record.networks:
                 record.networks[network.name] = settings
-        for target, _ in links_of(host["Links"]):
-            self._linked(target)
 
     def _prepare_shared(
         self, record: ContainerRecord, mode: str, endpoints: Mapping[str, Any]
@@ -213,9 +211,9 @@ class ContainerNetworking:
         settings["NetworkID"] = network.id
         linked = {}
         if network.has_names:
-            links = [*links_of(settings["Links"]), *links_of(record.host_config["Links"])]
-            for target, alias in links:
+            for target, alias in links_of(settings["Links"]):
                 linked[alias] = self._linked(target).record.name
+            linked |= {alias: other.record.name for alias, other in self._links(record)}
         return endpoint_request(record, settings, network, linked)
 
     def _write_files(self, container: Container, sandbox: Sandbox | None) -> None:
@@ -245,11 +243,18 @@ class ContainerNetworking:
         except NotFoundError:
             return ""
 
+    def _links(self, record: ContainerRecord) -> list[tuple[str, Container]]:
+        """Return the containers that a container is linked to, and what it calls them."""
+        found = []
+        for alias, id_ in record.links.items():
+            with contextlib.suppress(NotFoundError):
+                found.append((alias, self._engine.find(id_)))
+        return found
+
     def _link_lines(self, record: ContainerRecord) -> list[tuple[str, str]]:
         """Return the hosts of links in the default network, where no resolver knows them."""
         lines = []
-        for target, alias in links_of(record.host_config["Links"]):
-            other = self._linked(target)
+        for alias, other in self._links(record):
             sandbox = self.networks.sandbox(other.id)
             for endpoint in sandbox.endpoints if sandbox is not None else ():
                 if self.networks.find(endpoint.network).predefined:
