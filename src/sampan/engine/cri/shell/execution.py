@@ -97,7 +97,7 @@ class Execution:
         command: _Command | None = None
         try:
             async with asyncio.timeout(timeout_s or None):
-                command = await self._start(session, tty=False)
+                command = await self._start(session)
                 return await _collect(command)
         except TimeoutError:
             raise RpcError(
@@ -109,10 +109,16 @@ class Execution:
                 command.close()
             self._engine.sessions.drop(container, session)
 
-    async def _start(self, session: ExecSession, *, tty: bool) -> _Command:
+    async def _start(
+        self, session: ExecSession, *, tty: bool = False, size: Size | None = None
+    ) -> _Command:
         code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         stream = await self._engine.sessions.start(
-            session.id, detach=False, tty=tty, size=None, exited=code.set_result
+            session.id,
+            detach=False,
+            tty=tty,
+            size=(size.width, size.height) if size is not None else None,
+            exited=code.set_result,
         )
         assert stream is not None
         return _Command(stream, code, session.pid)
@@ -130,7 +136,8 @@ class Execution:
         sessions = self._engine.sessions
         try:
             session = sessions.create(container, config)
-            command = await self._start(session, tty=wanted.tty)
+            size = await remote.first_size() if wanted.tty else None
+            command = await self._start(session, tty=wanted.tty, size=size)
         except SampanError as error:
             await remote.finish(failure_status(str(error)))
             return

@@ -29,6 +29,7 @@ STREAM_TIMEOUT_S = 30.0
 """How long a client may take to open its streams."""
 
 _STDIN_PIECES = 16
+_FIRST_SIZE_S = 0.2
 
 
 class ByteStream(Protocol):
@@ -74,6 +75,10 @@ class Remote(Protocol):
 
     async def read_stdin(self) -> bytes:
         """Return bytes that the client typed, none once it ended its input."""
+        ...
+
+    async def first_size(self) -> Size | None:
+        """Return the terminal's size as the client sends it at once; None when it does not."""
         ...
 
     async def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
@@ -124,12 +129,23 @@ class TerminalSize:
     def __init__(self) -> None:
         self._last: Size | None = None
         self._callback: Callable[[Size], Awaitable[None]] | None = None
+        self._known = asyncio.Event()
+
+    async def first(self) -> Size | None:
+        """Return the first size, None when it takes long to come."""
+        try:
+            async with asyncio.timeout(_FIRST_SIZE_S):
+                await self._known.wait()
+        except TimeoutError:
+            return None
+        return self._last
 
     async def put(self, size: Size | None) -> None:
         """Take a size; None was no size."""
         if size is None:
             return
         self._last = size
+        self._known.set()
         if self._callback is not None:
             await self._callback(size)
 

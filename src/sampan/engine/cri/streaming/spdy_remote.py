@@ -124,6 +124,10 @@ class SpdyRemote:
         for line in lines:
             await self._size.put(parse_size(line))
 
+    async def first_size(self) -> Size | None:
+        """Return the terminal's size as the client sends it at once; None when it does not."""
+        return await self._size.first()
+
     async def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
         """Call back with the terminal's size: the last one that came, and every further one."""
         await self._size.follow(callback)

@@ -95,6 +95,10 @@ class WebSocketRemote:
         elif channel == _CLOSE and self._half_close and data[:1] == bytes([_STDIN]):
             await self._stdin.put(b"")
 
+    async def first_size(self) -> Size | None:
+        """Return the terminal's size as the client sends it at once; None when it does not."""
+        return await self._size.first()
+
     async def on_resize(self, callback: Callable[[Size], Awaitable[None]]) -> None:
         """Call back with the terminal's size: the last one that came, and every further one."""
         await self._size.follow(callback)
