@@ -123,11 +123,11 @@ def one_round(results: Results, engine: RunningEngine, host: str, common: str) -
     name = f"{host}/{peer}/usr:1"
     engine.docker("tag", "usr:1", name)
     results.add("push", peer, engine.docker("push", "-q", name) / 1e3)
-    forget(engine, name, "usr:1")
     os.sync()
     results.add("pull", peer, engine.docker("pull", "-q", common) / 1e3)
     results.add("again", peer, engine.docker("pull", "-q", common))
-    forget(engine, common)
+    # At the end: ext4 makes files slowly where many were removed just before.
+    forget(engine, common, name, "usr:1")
 
 
 def report(results: Results, sizes: tuple[int, int], args: argparse.Namespace) -> str:
