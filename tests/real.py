@@ -34,6 +34,7 @@ SOURCE = {
     "ip": "Debian package iproute2",
     "nft": "Debian package nftables",
     "nsenter": "Debian package util-linux",
+    "prlimit": "Debian package util-linux",
     "unshare": "Debian package util-linux",
     "dockerd": "Debian package docker.io",
     "runc": "Debian package runc",

@@ -97,6 +97,18 @@ def test_devices_of_others_stay_what_they_are(own: Place) -> None:
     assert {"mine", "other"} <= set(own.netns.links("veth"))
 
 
+def test_more_sockets_than_a_shell_allows(own: Place) -> None:
+    """Each container takes descriptors of the daemon; its own limit stays what it was."""
+    engine = own.engine
+    engine.prefix = [str(require("prlimit")), "--nofile=64:4096"]
+    engine.start().load()
+    engine.docker("network", "create", "mine")
+    for _ in range(16):
+        own.serve("--network", "mine", "-P", "--expose", "80")
+    limit = engine.out("run", "--rm", "--network", "mine", "busybox", "sh", "-c", "ulimit -n")
+    assert limit == "64\n"
+
+
 def test_a_host_without_forwarding_by_us(own: Place) -> None:
     setting = "/proc/sys/net/ipv4/ip_forward"
     before = own.netns.out("cat", setting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -41,6 +42,15 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._starting = asyncio.Lock()
+        self._most_descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def raise_descriptor_limit(self) -> None:
+        """Let this process have as many descriptors as it may; a container takes some.
+
+        The zygote, and so containers, keep the limit that this process was started with.
+        """
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def start(self) -> None:
         """Start the process, unless it runs."""
@@ -48,7 +58,8 @@ class Zygote:
             if self._process is not None and self._process.poll() is None:
                 return
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            words = ["-m", "sampan.engine.shim.zygote", str(theirs.fileno())]
+            limit = str(self._most_descriptors)
+            words = ["-m", "sampan.engine.shim.zygote", str(theirs.fileno()), limit]
             self._process = await asyncio.to_thread(start_python, words, [theirs.fileno()])
             theirs.close()
             if self._channel is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
@@ -27,8 +28,13 @@ _MOST_FDS = 64
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the socket whose descriptor is the first argument, until it ends."""
+    """Serve the socket whose descriptor is the first argument, until it ends.
+
+    The second one is how many descriptors a process may have.
+    """
     channel = socket.socket(fileno=int(arguments[0]))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(arguments[1]), most))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _warm_up()

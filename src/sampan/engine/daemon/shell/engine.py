@@ -100,6 +100,7 @@ class Engine:
         """Start the engine, and find again what an earlier one has left."""
         engine = cls(options)
         await engine.zygote.start()
+        engine.zygote.raise_descriptor_limit()
         await engine.networking.open()
         await engine.images.repair()
         await Restoring(engine).restore()
