@@ -226,7 +226,7 @@ def test_platforms_of_one_name(engine: EngineServer, registry: RegistryServer) -
     tree = engine.out("images", "--tree", name)
     assert "linux/amd64" in tree
     assert "linux/arm/v7" in tree
-    client = docker.APIClient(base_url=engine.url, version="1.47")
+    client = docker.APIClient(base_url=engine.url, version="1.48")
     try:
         url = client._url("/images/json?manifests=1&shared-size=1")
         rows = [one for one in client._get(url).json() if name in one["RepoTags"]]
