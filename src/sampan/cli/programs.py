@@ -28,6 +28,10 @@ PROGRAMS: dict[str, Program] = {
     "runc": Program("sampan.cli.runc", "Run containers from OCI bundles; takes runc's commands."),
     "registry": Program("sampan.cli.registry", "Run a registry of images: OCI distribution."),
     "go": Program("sampan.cli.go", "The Go doctor: right binary, right machine, or why not."),
+    "up": Program("sampan.cli.up", "Start the stack on this machine: store, engine, registry."),
+    "down": Program("sampan.cli.down", "End the stack that `up` has started."),
+    "status": Program("sampan.cli.status", "Show what of the stack runs."),
+    "env": Program("sampan.cli.env", "Print where the stack is, for docker and etcdctl."),
     "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
 }
 LINKS = ("dockerd", "etcd", "etcdutl", "runc")

@@ -1,0 +1,3 @@
+"""What the supervisor decides: pure."""
+
+__all__: list[str] = []

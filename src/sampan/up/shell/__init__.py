@@ -1,0 +1,3 @@
+"""Processes, probes, files of the state directory."""
+
+__all__: list[str] = []
