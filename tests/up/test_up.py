@@ -48,7 +48,8 @@ def test_from_up_to_down_with_docker_and_etcdctl(stack: Stack, tmp_path: Path) -
     archive = tmp_path / "busybox.tar"
     archive.write_bytes(busybox_archive())
     stack.shell(
-        f"docker load -q -i {archive}\ndocker run -d --stop-timeout 1 --name sleeper busybox sleep 1000\n"
+        f"docker load -q -i {archive}\n"
+        "docker run -d --stop-timeout 1 --name sleeper busybox sleep 1000\n"
         "docker tag busybox $SAMPAN_REGISTRY/b\ndocker push -q $SAMPAN_REGISTRY/b"
     )
     endpoints = (stack.place / "endpoints.json").read_text()
