@@ -1,3 +1,1 @@
 """What the supervisor decides: pure."""
-
-__all__: list[str] = []

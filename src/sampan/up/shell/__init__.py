@@ -1,3 +1,1 @@
 """Processes, probes, files of the state directory."""
-
-__all__: list[str] = []
