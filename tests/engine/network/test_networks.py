@@ -192,7 +192,7 @@ def test_what_is_refused(place: Place) -> None:
     words["it should be 10.9.0.0/16"] = (*create, "--subnet", "10.9.1.0/16", "other")
     words['plugin "ice" not found'] = (*create, "-d", "ice", "other")
     words['only one instance of "host"'] = (*create, "-d", "host", "other")
-    words["has active endpoints"] = ("network", "rm", "mine")
+    words['network mine has active endpoints (name:"one" id:"'] = ("network", "rm", "mine")
     words["is a pre-defined network and cannot be removed"] = ("network", "rm", "bridge")
     words["network nope not found"] = ("network", "inspect", "nope")
     words["endpoint with name one already exists"] = ("network", "connect", "mine", "one")

@@ -215,6 +215,8 @@ def copying(tmp_path: Path) -> Iterator[Place]:
 def test_ports_without_packet_rules(copying: Place) -> None:
     copying.serve("--name", "web", "-p", "18090:80", "-p", "18091:53/udp")
     assert copying.netns.rules() == ""
+    localnet = "/proc/sys/net/ipv4/conf/sampan0/route_localnet"
+    assert copying.netns.out("cat", localnet) == "0\n"
     for host in ("127.0.0.1", "[::1]", "172.17.0.1"):
         assert copying.netns.get(f"http://{host}:18090/") == "hello\n"
     half = ("busybox", "nc", "127.0.0.1", "18090")

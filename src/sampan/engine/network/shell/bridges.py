@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Final
 
@@ -44,8 +44,9 @@ Interface = IPv4Interface | IPv6Interface
 class Bridges:
     """The bridges of networks, over a socket in the engine's own namespace."""
 
-    def __init__(self, route: NetlinkSocket, mark: str) -> None:
+    def __init__(self, route: NetlinkSocket, mark: str, guarded: Callable[[], bool]) -> None:
         self._route = route
+        self.guarded = guarded
         self.alias = _ALIAS + mark
 
     def links(self) -> list[Link]:
@@ -104,8 +105,15 @@ class Bridges:
         if not found.up:
             changes.append(set_link("", index=index, up=True))
         self._route.change(changes, tolerate=(errno.EACCES, errno.EADDRNOTAVAIL))
-        write_setting(f"ipv4/conf/{name}/route_localnet", "1")
+        self.lead_loopback(name)
         return found
+
+    def lead_loopback(self, name: str) -> None:
+        """Let published ports be reached by 127.0.0.1 over a bridge, if rules guard that address.
+
+        Without them its containers could reach what listens on the host's loopback only.
+        """
+        write_setting(f"ipv4/conf/{name}/route_localnet", "1" if self.guarded() else "0")
 
     def _make(self, record: NetworkRecord) -> Link:
         name = record.bridge

@@ -20,9 +20,9 @@ class Kernel:
 
     def __init__(self, mark: str, families: Collection[int]) -> None:
         self._route = NetlinkSocket()
-        self.bridges = Bridges(self._route, mark)
-        self.plugs = Plugs(self._route, self.bridges)
         self.rules = PacketRules(families)
+        self.bridges = Bridges(self._route, mark, lambda: self.rules.leads(4))
+        self.plugs = Plugs(self._route, self.bridges)
 
     def close(self) -> None:
         """Close the sockets; what was made stays."""

@@ -137,6 +137,8 @@ class Networks:
         records = [one.record for one in self._bridges()]
         self._kernel.rules.make(records, self._sandboxes.rules())
         self._kernel.rules.let_pass([record.bridge for record in records])
+        for record in records:
+            self._kernel.bridges.lead_loopback(record.bridge)
         if self._options.ip_forward:
             write_setting("ipv4/ip_forward", "1")
             if any(record.ipv6 for record in records):
@@ -228,6 +230,8 @@ class Networks:
         self._kernel.rules.change(changes, remove=remove)
         bridges = {one.record.bridge for one in self._bridges()} - {record.bridge}
         self._kernel.rules.let_pass(bridges if remove else {*bridges, record.bridge})
+        if not remove:
+            self._kernel.bridges.lead_loopback(record.bridge)
         if record.ipv6 and self._options.ip_forward and not remove:
             write_setting("ipv6/conf/all/forwarding", "1")
 
@@ -245,8 +249,13 @@ class Networks:
                 raise DeniedError(f"{record.name} is a pre-defined network and cannot be removed")
             network = self._networks[record.id]
             if network.members:
+                inside = ", ".join(
+                    f'name:"{one.names[0] if one.names else key[:12]}" id:"{one.id[:12]}"'
+                    for key, one in network.members.items()
+                )
                 raise DeniedError(
-                    f"error while removing network: network {record.name} has active endpoints"
+                    f"error while removing network: network {record.name} has active endpoints "
+                    f"({inside})"
                 )
             del self._networks[record.id]
             del self._by_name[record.name]
