@@ -147,10 +147,11 @@ def test_copies_follow_links_inside_of_the_root_only(builder: EngineServer, tmp_
 def test_what_is_ignored_is_not_there(builder: EngineServer, tmp_path: Path) -> None:
     files = {
         "Dockerfile": "FROM busybox\nCOPY . /c/\n",
-        ".dockerignore": "*\n!keep\n!Dockerfile\nkeep/not\n",
+        ".dockerignore": "*\n!keep\n!Dockerfile\nkeep/not\nkeep/.wh.*\n",
         "keep/this": "",
         "keep/not": "",
         "other": "",
+        "keep/.wh.this": "a name as any, while it is not copied",
     }
     build(builder, tmp_path, files, "-t", "ignored")
     found = builder.run("ignored", "find", "/c", "-type", "f").split()

@@ -30,6 +30,7 @@ _HIGH_BYTES: Final = 512 * 1024
 _LOW_BYTES: Final = 64 * 1024
 _PARSE_BYTES: Final = 64 * 1024
 _IDLE_S: Final = 300.0
+_ERROR: Final = 400
 _REST_BYTES: Final = 256 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 256 << 20
@@ -244,6 +245,9 @@ class RestConnection(asyncio.Protocol):
         response = await self._handler(request)
         if response is None or self._raw is not None:
             return False
+        if response.status >= _ERROR and self._core.their_state is h11.SEND_BODY:
+            # Some clients say that their body broke off, and not why, when the answer overtakes it.
+            await self._skip_rest()
         await self._answer(response, head=request.method == "HEAD")
         self._busy = False
         return await self._next()

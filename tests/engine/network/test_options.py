@@ -43,7 +43,8 @@ def test_flags_of_the_default_network(own: Place) -> None:
     engine.flags = FLAGS
     engine.start().load()
     own.serve("--name", "web", "-p", "18120:80", "--add-host", "outside:host-gateway")
-    engine.docker("run", "-d", "--name", "peer", "busybox", "sleep", "600")
+    engine.docker("run", "-d", "--name", "peer", "-h", "a.b.test", "busybox", "sleep", "600")
+    assert "\ta.b.test a\n" in engine.out("exec", "peer", "cat", "/etc/hosts")
     assert own.address("web").startswith("10.99.0.1")
     shown = engine.out("exec", "web", "sh", "-c", "ip addr show eth0; ip route; ip -6 route")
     assert "mtu 1400" in shown

@@ -10,6 +10,7 @@ from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.api.splice import splice, stream_kind
 from sampan.engine.daemon.core.bodies import EXEC_CREATE, EXEC_START
 from sampan.engine.daemon.core.detach import parse_keys
+from sampan.engine.daemon.core.refusals import exec_refusal
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.loop.rest import RawStream, Response
 
@@ -108,9 +109,6 @@ class ExecRoutes:
 
 def _tell(raw: RawStream, error: Exception, tty: bool) -> None:
     """Say on a connection that is a stream already why nothing runs; the code is inspected."""
-    text = (
-        "OCI runtime exec failed: exec failed: unable to start container process: "
-        f"{error}: unknown\r\n"
-    ).encode()
+    text = f"{exec_refusal(str(error))}\r\n".encode()
     raw.write(text if tty else struct.pack(">BxxxI", 1, len(text)) + text)
     raw.write_eof()

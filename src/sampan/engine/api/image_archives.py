@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError
 from sampan.engine.api.image_views import json_platforms
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.daemon.core.bodies import CONFIG
+from sampan.engine.daemon.core.config import fill_config, merge_image
 from sampan.engine.daemon.shell.engine import Engine
+from sampan.images.core.build.changes import changed_config
 from sampan.images.core.reference import parse_reference, tag_name
 from sampan.images.shell.authoring import commit_container, import_root
 from sampan.images.shell.exchange import load_images, save_images
@@ -69,8 +70,9 @@ class ImageArchiveRoutes:
     async def _commit(self, call: Call) -> Response:
         container = self._engine.find(call.text("container"))
         record = container.record
-        config = {**record.config, **await call.body(CONFIG)}
-        config |= _changes(call.request.query.get("changes") or [])
+        changes = changed_config(call.request.query.get("changes") or [])
+        given = {**(await call.body(CONFIG) or {}), **changes}
+        config, _ = merge_image(fill_config(given), record.config)
         name = _wanted_name(call)
         parent = self._images.find(record.image_id)
         pause = call.flag("pause", True) and record.state.status == "running"
@@ -101,7 +103,7 @@ async def import_image(engine: Engine, call: Call) -> Response:
         chunks = engine.distribution.registries.fetch(source)
         body = _line({"status": f"Downloading from {source}"})
     name = _wanted_name(call)
-    config = _changes(call.request.query.get("changes") or [])
+    config = changed_config(call.request.query.get("changes") or [])
     os_name, _, machine = call.text("platform").partition("/")
     platform = (os_name or "linux", machine.partition("/")[0] or engine.architecture)
     message = call.text("message") or f"Imported from {source}"
@@ -115,50 +117,6 @@ def _wanted_name(call: Call) -> str | None:
     if not repository:
         return None
     return tag_name(f"{repository}:{tag}" if tag else repository)
-
-
-def _changes(lines: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration that `--change` lines of a Dockerfile's words make."""
-    config: dict[str, Any] = {}
-    for line in lines:
-        word, _, rest = line.strip().partition(" ")
-        rest = rest.strip()
-        match word.upper():
-            case "CMD" | "ENTRYPOINT":
-                name = "Cmd" if word.upper() == "CMD" else "Entrypoint"
-                config[name] = _command(rest)
-            case "ENV" | "LABEL":
-                key, _, value = rest.replace(" ", "=", 1).partition("=")
-                value = value.strip("\"'")
-                if word.upper() == "ENV":
-                    config.setdefault("Env", []).append(f"{key}={value}")
-                else:
-                    config.setdefault("Labels", {})[key] = value
-            case "WORKDIR":
-                config["WorkingDir"] = rest
-            case "USER":
-                config["User"] = rest
-            case "EXPOSE":
-                port = rest if "/" in rest else f"{rest}/tcp"
-                config.setdefault("ExposedPorts", {})[port] = {}
-            case "VOLUME":
-                config.setdefault("Volumes", {})[rest] = {}
-            case "STOPSIGNAL":
-                config["StopSignal"] = rest
-            case _:
-                raise InvalidError(f"{word} is not a valid change command")
-    return config
-
-
-def _command(text: str) -> list[str]:
-    if text.startswith("["):
-        try:
-            words = json.loads(text)
-        except ValueError:
-            words = None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return words
-    return ["/bin/sh", "-c", text]
 
 
 def _line(document: dict[str, Any]) -> bytes:

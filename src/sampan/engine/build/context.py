@@ -14,7 +14,7 @@ from sampan.images.build.filetree import FileTree
 from sampan.images.build.options import BuildContext
 from sampan.images.core.dockerfile.ignore import parse_ignore
 from sampan.images.shell import nodes
-from sampan.images.shell.layers import LayerLimits, apply_layer
+from sampan.images.shell.layers import Form, LayerLimits, unpack_layer
 from sampan.images.shell.thread import in_thread
 
 __all__ = ["dockerfile_text", "received_context"]
@@ -45,7 +45,7 @@ async def received_context(
 
 
 def _unpack(file: BinaryIO, place: Path) -> None:
-    apply_layer(file, place, _LIMITS, devices=False)
+    unpack_layer(file, place, Form(devices=False, whiteouts=False), _LIMITS)
 
 
 def _with_rules(place: Path, dockerfile: str) -> BuildContext:

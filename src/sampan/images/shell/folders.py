@@ -56,7 +56,14 @@ def split(name: str) -> list[str]:
 class Folders:
     """Open directories by their path in the layer, a bounded number of them."""
 
-    def __init__(self, root: int, lower: Sequence[Path], made: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        root: int,
+        lower: Sequence[Path],
+        made: Callable[[str], bool],
+        *,
+        whiteouts: bool = True,
+    ) -> None:
         """`lower` are the layers below, the uppermost first: a directory that no entry names is
         made like theirs. `made` tells whether the layer itself has made a path.
         """
@@ -65,6 +72,7 @@ class Folders:
         self._aliases: dict[str, str] = {}
         self._lower = lower
         self._made = made
+        self._whiteouts = whiteouts
 
     def find(self, front: str) -> Folder:
         """Return the directory of a path as it stands in an entry, made where it is missing."""
@@ -81,7 +89,7 @@ class Folders:
         if found is not None:
             return found
         front, _, name = path.rpartition("/")
-        if name.startswith(".wh."):
+        if name.startswith(".wh.") and self._whiteouts:
             raise LayerError(f"{path}: a whiteout is no directory")
         parent = self._enter(front)
         try:

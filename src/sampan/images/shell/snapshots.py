@@ -218,6 +218,9 @@ def _make_places(root: Path) -> None:
         (root / name).mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in _PLACES_OF_FILES:
         (root / name).touch(mode=0o644)
+    # By this many a script knows that it is in a container.
+    (root / ".dockerenv").touch(mode=0o755)
+    (root / ".dockerenv").chmod(0o755)
     mtab = root / "etc" / "mtab"
     if not mtab.is_symlink():
         nodes.remove_path(mtab)

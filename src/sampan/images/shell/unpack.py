@@ -41,6 +41,9 @@ class Form:
     """The layers below, the uppermost first; for overlays only."""
 
     devices: bool = True
+    whiteouts: bool = True
+    """Whether names that begin with `.wh.` mean deletions; otherwise they are names as any."""
+
     opaque: str = "trusted.overlay.opaque"
     """The attribute by which overlayfs knows an opaque directory."""
 
@@ -61,7 +64,7 @@ class Unpacker:
             os.removexattr(root, _DEFAULT_ACL)
         except OSError:
             pass
-        self._folders = Folders(root, form.lower, self._is_made)
+        self._folders = Folders(root, form.lower, self._is_made, whiteouts=form.whiteouts)
 
     def _is_made(self, path: str) -> bool:
         return self._made is None or path in self._made
@@ -79,10 +82,10 @@ class Unpacker:
                 self._place_root(entry)
                 return
             front, last = "/".join(parts[:-1]), parts[-1]
-        if last.startswith(_WHITEOUT):
+        if last.startswith(_WHITEOUT) and self._form.whiteouts:
             self._hide(front, last, entry.name)
             return
-        if front.startswith(_AUFS):
+        if front.startswith(_AUFS) and self._form.whiteouts:
             return
         folder = self._folders.find(front)
         match entry.kind:
@@ -215,7 +218,7 @@ class Unpacker:
         if not parts:
             raise LayerError(f"{entry.name}: a hard link to the root")
         last = parts[-1]
-        if last.startswith(_WHITEOUT):
+        if last.startswith(_WHITEOUT) and self._form.whiteouts:
             raise LayerError(f"{entry.name}: a hard link to a whiteout")
         source = self._folders.find("/".join(parts[:-1]))
         if (source.path, last) == (folder.path, name):

@@ -180,6 +180,8 @@ def fill_host_config(
     """
     defaults = defaults or ContainerDefaults()
     host = _filled(given, _HOST_CONFIG)
+    if host["MemorySwappiness"] == -1:  # what clients send that mean nothing by it
+        host["MemorySwappiness"] = None
     host["LogConfig"] = filled_log_config(
         (given or {}).get("LogConfig"), defaults.log_driver, defaults.log_options
     )

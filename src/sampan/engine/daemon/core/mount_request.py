@@ -21,6 +21,11 @@ _MODES: Final[tuple[frozenset[str], ...]] = (
 """Of each group a mode may have one word."""
 
 _PROPAGATIONS: Final = _MODES[2]
+_TMPFS_VALUES: Final = frozenset("size mode uid gid nr_inodes nr_blocks mpol".split())
+_TMPFS_FLAGS: Final = frozenset(
+    "defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime "
+    "noatime diratime nodiratime relatime norelatime strictatime nostrictatime".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +212,13 @@ def parse_volumes_from(text: str) -> tuple[str, bool]:
 
 
 def check_tmpfs(mounts: Mapping[str, str]) -> None:
-    """Refuse places of `--tmpfs` where nothing can be mounted."""
-    for destination in mounts:
+    """Refuse places of `--tmpfs` where nothing can be mounted, and options that there are not."""
+    for destination, options in mounts.items():
         reason = _target_error(destination or ".")
         if reason is not None:
             raise InvalidError(reason)
+        for option in (options or "").split(","):
+            parts = option.split("=", 1)
+            if option and parts[0] not in (_TMPFS_VALUES if len(parts) > 1 else _TMPFS_FLAGS):
+                shown = " ".join(f'"{part}"' for part in parts)
+                raise InvalidError(f"invalid tmpfs option [{shown}]")

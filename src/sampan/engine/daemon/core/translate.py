@@ -163,9 +163,11 @@ def _ulimits(host: Mapping[str, Any], defaults: ContainerDefaults) -> Mapping[st
 def environment(record: ContainerRecord, tty: bool) -> list[str]:
     """Return the environment: PATH, HOSTNAME and TERM unless given, then the container's own."""
     given = [entry for entry in record.config["Env"] if "=" in entry]
-    names = {entry.partition("=")[0] for entry in given}
     base = [_PATH, f"HOSTNAME={record.config['Hostname']}", *(["TERM=xterm"] if tty else [])]
-    return [one for one in base if one.partition("=")[0] not in names] + given
+    found = {entry.partition("=")[0]: entry for entry in base}
+    # A name keeps the place where it came first.
+    found |= {entry.partition("=")[0]: entry for entry in given}
+    return list(found.values())
 
 
 def _namespaces(host: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:

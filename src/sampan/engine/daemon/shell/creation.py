@@ -191,7 +191,7 @@ class Creation:
         """Fill in what depends on this machine and on other containers."""
         mode = record.host_config["NetworkMode"]
         if mode.startswith("container:"):
-            other = self._engine.registry.find(mode.partition(":")[2])
+            other = self._find_for(mode.partition(":")[2])
             record.host_config["NetworkMode"] = f"container:{other.id}"
             record.config["Hostname"] = other.record.config["Hostname"]
         elif not record.config["Hostname"]:

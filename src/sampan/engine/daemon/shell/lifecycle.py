@@ -15,6 +15,7 @@ from sampan.base.moment import instant
 from sampan.engine.daemon.core.logdriver import log_destination
 from sampan.engine.daemon.core.options import EngineOptions
 from sampan.engine.daemon.core.record import ContainerRecord
+from sampan.engine.daemon.core.refusals import start_refusal
 from sampan.engine.daemon.core.signals import signal_number
 from sampan.engine.daemon.core.subordinate import IdMaps, maps_of_document
 from sampan.engine.daemon.core.translate import Surroundings, specification
@@ -172,10 +173,7 @@ class Lifecycle:
         state.exit_code = 128
         if isinstance(error, LaunchError):
             state.exit_code = error.exit_code
-            message = (
-                "failed to create task for container: failed to create shim task: OCI runtime "
-                f"create failed: unable to start container process: {error}: unknown"
-            )
+            message = start_refusal(str(error))
         state.error = message
         container.save_soon()
         self._wake(container, state.exit_code)

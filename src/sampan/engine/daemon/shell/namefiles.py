@@ -23,7 +23,9 @@ def own_hosts(container: Container, addresses: Iterable[str]) -> list[tuple[str,
     """Return the lines of a container about itself."""
     config = container.record.config
     name, domain = config["Hostname"], config["Domainname"]
-    names = f"{name}.{domain} {name}" if domain else name
+    full = f"{name}.{domain}" if domain else name
+    short = full.partition(".")[0]
+    names = f"{full} {short}" if short and short != full else full
     return [(address, names) for address in addresses]
 
 

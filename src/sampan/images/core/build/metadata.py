@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sampan.base.errors import InvalidError
-from sampan.images.core.build.stagestate import StageState
+from sampan.images.core.build.config import ImageConfig
 from sampan.images.core.dockerfile.instructions import (
     Cmd,
     Command,
@@ -25,13 +25,20 @@ from sampan.images.core.dockerfile.instructions import (
 )
 from sampan.images.core.dockerfile.words import Expander
 
-__all__ = ["apply_metadata"]
+__all__ = ["Changing", "apply_metadata"]
 
 _PORT: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _PORT_LIMIT: Final = 65_535
 
 
-def apply_metadata(state: StageState, instruction: Instruction, expander: Expander) -> None:
+class Changing(Protocol):
+    """What instructions change: a stage, or what `commit` makes."""
+
+    config: ImageConfig
+    cmd_is_own: bool
+
+
+def apply_metadata(state: Changing, instruction: Instruction, expander: Expander) -> None:
     """Change the stage's configuration and add to its history; InvalidError for a wrong value."""
     config = state.config
     match instruction:
@@ -71,7 +78,7 @@ def apply_metadata(state: StageState, instruction: Instruction, expander: Expand
             raise InvalidError(f"{instruction.line.keyword} is not supported yet")
 
 
-def _line(state: StageState, command: Command) -> list[str]:
+def _line(state: Changing, command: Command) -> list[str]:
     if command.shell and command.words[0]:
         return [*state.config.shell, command.words[0]]
     return [] if command.shell else list(command.words)
@@ -81,14 +88,14 @@ def _shown(words: Sequence[str]) -> str:
     return json.dumps(list(words), separators=(",", ":"), ensure_ascii=False)
 
 
-def _label(state: StageState, pairs: Sequence[tuple[str, str]]) -> None:
+def _label(state: Changing, pairs: Sequence[tuple[str, str]]) -> None:
     labels = state.config.fields.setdefault("Labels", {})
     labels.update(pairs)
     shown = " ".join(f"{name}={value}" for name, value in pairs)
     state.config.remember(f"LABEL {shown}", empty=True)
 
 
-def _expose(state: StageState, words: Sequence[str]) -> None:
+def _expose(state: Changing, words: Sequence[str]) -> None:
     ports = state.config.fields.setdefault("ExposedPorts", {})
     for word in words:
         match = _PORT.fullmatch(word)
@@ -108,7 +115,7 @@ def _signal(text: str) -> str:
     return text
 
 
-def _health(state: StageState, instruction: Healthcheck) -> dict[str, Any]:
+def _health(state: Changing, instruction: Healthcheck) -> dict[str, Any]:
     command = instruction.command
     if command is None:
         return {"Test": ["NONE"]}

@@ -122,7 +122,8 @@ def _add_below(fd: int, place: Path) -> None:
                 os.mkdir(source.name, 0o755, dir_fd=fd)
             else:
                 create = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-                os.close(os.open(source.name, create, 0o644, dir_fd=fd))
+                mode = source.stat().st_mode & 0o777
+                os.close(os.open(source.name, create, mode, dir_fd=fd))
             # The same time, or it would look like a change.
             time_ns = source.lstat().st_mtime_ns
             os.utime(source.name, ns=(time_ns, time_ns), dir_fd=fd, follow_symlinks=False)

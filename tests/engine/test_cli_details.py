@@ -1,0 +1,102 @@
+"""What the docker command line shows its users, in details that scripts depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.engine_server import EngineServer
+
+pytestmark = [pytest.mark.real, pytest.mark.root]
+
+_RUN = ("run", "--rm", "--network", "none")
+
+
+@pytest.fixture
+def box(engine: EngineServer) -> Iterator[str]:
+    name = "detail"
+    engine.docker("run", "-d", "--network", "none", "--name", name, "busybox", "sleep", "600")
+    yield name
+    engine.docker("rm", "-f", name)
+
+
+def test_changes_of_a_commit_are_instructions_over_the_containers_configuration(
+    engine: EngineServer, box: str
+) -> None:
+    lines = (
+        "ENV A=b C=d", "EXPOSE 80 90/udp", "LABEL a=b", "VOLUME /v", "WORKDIR /w", "USER bob",
+        "ONBUILD RUN true", 'HEALTHCHECK --retries=2 CMD ["true"]', "ENTRYPOINT echo $A",
+    )  # fmt: skip
+    words = [word for line in lines for word in ("-c", line)]
+    engine.docker("commit", *words, "-m", "why", "-a", "who", box, "changed:1")
+    try:
+        (found,) = json.loads(engine.out("image", "inspect", "changed:1"))
+        config = found["Config"]
+        assert config["Env"] == ["A=b", "C=d", "PATH=/bin"]
+        assert set(config["ExposedPorts"]) == {"80/tcp", "90/udp"}
+        assert (config["Labels"], config["Volumes"]) == ({"a": "b"}, {"/v": {}})
+        assert (config["WorkingDir"], config["User"]) == ("/w", "bob")
+        assert config["OnBuild"] == ["RUN true"]
+        assert config["Healthcheck"] == {"Test": ["CMD", "true"], "Retries": 2}
+        assert config["Entrypoint"] == ["/bin/sh", "-c", "echo $A"]
+        # The container's command was one for its own entry point.
+        assert not config.get("Cmd")
+        assert (found["Comment"], found["Author"]) == ("why", "who")
+    finally:
+        engine.docker("rmi", "changed:1")
+    for line in ("RUN true", "FOO", "COPY a b"):
+        failed = engine.docker("commit", "-c", line, box, check=False)
+        word = line.split()[0].lower()
+        assert f"{word} is not a valid change command" in failed.stderr.decode()
+
+
+def test_a_user_that_is_not_there_is_told_in_dockers_own_words(
+    engine: EngineServer, box: str
+) -> None:
+    words = "unable to find user nosuch: no matching entries in passwd file"
+    failed = engine.docker(*_RUN, "-u", "nosuch", "busybox", "id", check=False)
+    assert (failed.returncode, failed.stderr.decode().splitlines()[0]) == (
+        125,
+        f"docker: Error response from daemon: {words}",
+    )
+    failed = engine.docker("exec", "-u", "nosuch", box, "id", check=False)
+    assert (failed.returncode, (failed.stdout + failed.stderr).decode().strip()) == (126, words)
+
+
+def test_the_mark_of_a_container_and_its_environments_order(engine: EngineServer) -> None:
+    (line,) = engine.out(*_RUN, "busybox", "ls", "/.dockerenv").split()
+    assert line == "/.dockerenv"
+    first = engine.out(*_RUN, "-e", "A=1", "busybox", "env").split()[:3]
+    assert (first[0], first[1].partition("=")[0], first[2]) == ("PATH=/bin", "HOSTNAME", "A=1")
+
+
+def test_a_namespace_of_a_container_that_is_not_there_does_not_make_the_client_pull(
+    engine: EngineServer,
+) -> None:
+    for option in ("--network", "--pid", "--ipc"):
+        words = ("run", "--rm", option, "container:nosuch", "busybox", "true")
+        failed = engine.docker(*words, check=False).stderr.decode()
+        assert "No such container: nosuch" in failed
+        assert "Unable to find image" not in failed
+
+
+def test_options_of_tmpfs_that_there_are_not(engine: EngineServer) -> None:
+    for option in ("bogus", "size", "ro=1", "nosuch=2"):
+        failed = engine.docker(*_RUN, "--tmpfs", f"/t:{option}", "busybox", "true", check=False)
+        shown = " ".join(f'"{part}"' for part in option.split("="))
+        assert f"invalid tmpfs option [{shown}]" in failed.stderr.decode()
+    assert engine.out("ps", "-aq") == ""
+
+
+def test_an_answer_does_not_overtake_a_small_body(
+    engine: EngineServer, box: str, tmp_path: Path
+) -> None:
+    (tmp_path / "some").mkdir()
+    for number in range(20):
+        (tmp_path / "some" / str(number)).write_bytes(bytes(4096))
+    failed = engine.docker("cp", str(tmp_path / "some"), "nosuch:/tmp", check=False)
+    assert failed.stderr == b"Error response from daemon: No such container: nosuch\n"
+    failed = engine.docker("cp", str(tmp_path / "some"), f"{box}:/etc/passwd", check=False)
+    assert failed.stderr.count(b"\n") == 1
