@@ -15,6 +15,7 @@ _NR_FSOPEN: Final = 430
 _NR_FSCONFIG: Final = 431
 _NR_FSMOUNT: Final = 432
 _NR_OPENAT2: Final = 437
+_RESOLVE_ATTEMPTS: Final = 1_000
 
 NO_SYMLINKS: Final = 0x04 | 0x08
 """For openat2: no link anywhere in the path, nothing outside the directory."""
@@ -35,7 +36,16 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int) -> int:
     """Open a path below a directory; raises OSError, EXDEV or ELOOP for a link that must not be."""
     how = struct.pack("=3Q", flags | os.O_CLOEXEC, 0, resolve)
     number, size = ctypes.c_int(dir_fd), ctypes.c_size_t(len(how))
-    return _call(_NR_OPENAT2, number, os.fsencode(path), how, size)
+    attempts_left = _RESOLVE_ATTEMPTS
+    while True:
+        try:
+            return _call(_NR_OPENAT2, number, os.fsencode(path), how, size)
+        except BlockingIOError:
+            # A rename or a mount somewhere made it unsure where `..` leads; openat2(2) says: again.
+            attempts_left -= 1
+            if not attempts_left:
+                raise
+            os.sched_yield()
 
 
 def detached_mount(kind: str, options: Mapping[str, str], words: Sequence[str] = ()) -> int:

@@ -73,6 +73,7 @@ _NR_OPENAT2: Final = 437
 _NR_MOUNT_SETATTR: Final = 442
 
 AT_FDCWD: Final = -100
+_RESOLVE_ATTEMPTS: Final = 1_000
 AT_EMPTY_PATH: Final = 0x1000
 
 
@@ -250,14 +251,17 @@ def mount_setattr(
 def openat2(dir_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """Open with bounds on the resolution (RESOLVE_*)."""
     how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
-    return _call(
-        f"openat2 {path}",
-        _NR_OPENAT2,
-        ctypes.c_int(dir_fd),
-        _path(path),
-        how,
-        ctypes.c_size_t(len(how)),
-    )
+    number, size = ctypes.c_int(dir_fd), ctypes.c_size_t(len(how))
+    attempts_left = _RESOLVE_ATTEMPTS
+    while True:
+        try:
+            return _call(f"openat2 {path}", _NR_OPENAT2, number, _path(path), how, size)
+        except BlockingIOError:
+            # A rename or a mount somewhere made it unsure where `..` leads; openat2(2) says: again.
+            attempts_left -= 1
+            if not attempts_left:
+                raise
+            os.sched_yield()
 
 
 def pidfd_open(pid: int) -> int:
