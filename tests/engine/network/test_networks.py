@@ -24,6 +24,8 @@ def test_the_default_network(place: Place) -> None:
     out = place.engine.out("run", "--rm", "busybox", "sh", "-c", "ip -4 addr; ip route")
     assert "inet 172.17.0." in out
     assert "default via 172.17.0.1 dev eth0" in out
+    advertised = "/proc/sys/net/ipv6/conf/sampan0/accept_ra"
+    assert place.netns.out("cat", advertised) == "0\n"
     assert place.engine.out("network", "ls", "--format", "{{.Name}}").split() == [
         *("bridge", "host", "none"),
     ]

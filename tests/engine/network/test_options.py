@@ -117,9 +117,12 @@ def test_a_host_without_forwarding_by_us(own: Place) -> None:
     own.engine.start()
     assert own.netns.out("cat", setting) == before
     own.engine.stop()
-    own.engine.flags = []
+    own.engine.flags = ["--ipv6"]
     own.engine.start()
     assert own.netns.out("cat", setting) == "1\n"
+    six = "/proc/sys/net/ipv6/conf"
+    assert own.netns.out("cat", f"{six}/all/forwarding", f"{six}/lo/accept_ra") == "1\n2\n"
+    assert own.netns.out("cat", f"{six}/sampan0/accept_ra") == "0\n"
 
 
 def test_version_6(place: Place) -> None:

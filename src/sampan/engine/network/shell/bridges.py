@@ -98,6 +98,8 @@ class Bridges:
         index = found.index
         changes = [add_address(index, one) for one in addresses]
         if found.alias == self.alias:
+            # Routers are not among containers: none may tell the host where to send what.
+            write_setting(f"ipv6/conf/{name}/accept_ra", "0")
             stale = [one for one in self._addresses_of(index) if one not in addresses]
             changes = [*(remove_address(index, one) for one in stale), *changes]
             if found.mtu != record.mtu:

@@ -43,7 +43,7 @@ from sampan.engine.network.shell.kernel import Kernel
 from sampan.engine.network.shell.records import Records
 from sampan.engine.network.shell.resolver import HostResolution, Resolver
 from sampan.engine.network.shell.sandboxes import Sandboxes
-from sampan.engine.network.shell.settings import write_setting
+from sampan.engine.network.shell.settings import forward_ipv6, write_setting
 from sampan.engine.network.shell.worker import KernelThread
 
 __all__ = ["Networks"]
@@ -142,7 +142,7 @@ class Networks:
         if self._options.ip_forward:
             write_setting("ipv4/ip_forward", "1")
             if any(record.ipv6 for record in records):
-                write_setting("ipv6/conf/all/forwarding", "1")
+                forward_ipv6()
 
     # Networks.
 
@@ -233,7 +233,7 @@ class Networks:
         if not remove:
             self._kernel.bridges.lead_loopback(record.bridge)
         if record.ipv6 and self._options.ip_forward and not remove:
-            write_setting("ipv6/conf/all/forwarding", "1")
+            forward_ipv6()
 
     async def _space(self) -> Space:
         assert self._kernel is not None

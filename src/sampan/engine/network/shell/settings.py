@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["bridges_ask", "has_ipv6", "read_setting", "write_setting"]
+__all__ = ["bridges_ask", "forward_ipv6", "has_ipv6", "read_setting", "write_setting"]
 
 
 def write_setting(path: str, value: str) -> bool:
@@ -28,6 +28,21 @@ def read_setting(path: str) -> str:
 def bridges_ask() -> bool:
     """Tell whether packets within a bridge pass the packet rules (br_netfilter)."""
     return read_setting("bridge/bridge-nf-call-iptables") == "1"
+
+
+def forward_ipv6() -> None:
+    """Let this host forward IPv6, and go on to learn its own routes from routers.
+
+    A host that forwards does not listen to router advertisements unless it is told to (2).
+    """
+    if read_setting("ipv6/conf/all/forwarding") == "1":
+        return
+    for path in Path("/proc/sys/net/ipv6/conf").glob("*/accept_ra"):
+        device = path.parent.name
+        name = f"ipv6/conf/{device}/accept_ra"
+        if device not in ("all", "default") and read_setting(name) == "1":
+            write_setting(name, "2")
+    write_setting("ipv6/conf/all/forwarding", "1")
 
 
 def has_ipv6() -> bool:
