@@ -39,9 +39,9 @@ class RecordFile:
         asyncio.get_running_loop().run_in_executor(None, self._try_write, self._asked, data)
 
     def remove(self) -> None:
-        """Remove the record; what is still to be written is not."""
+        """Remove the record; what is still to be written is not. Waits for a write under way."""
+        self._gone = True
         with self._lock:
-            self._gone = True
             self._path.unlink(missing_ok=True)
 
     def _try_write(self, number: int, data: bytes) -> None:

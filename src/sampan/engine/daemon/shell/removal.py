@@ -108,11 +108,11 @@ class Removal:
         record = container.record
         await self._engine.networking.detach(container)
         self._engine.networking.removed(container)
-        # The record goes first: what is left without one is cleaned up at the next start.
-        container.file.remove()
         snapshots = self._engine.images.snapshots
 
         def clean() -> None:
+            # The record goes first: what is left without one is cleaned up at the next start.
+            container.file.remove()
             snapshots.remove(record.id)
             shutil.rmtree(container.directory, ignore_errors=True)
             shutil.rmtree(container.run_directory, ignore_errors=True)
