@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sampan.base.diagnostic import DiagnosticsError
+from sampan.dockerfile.stages import parse_dockerfile
 from sampan.images.core.build.evaluate import Evaluation, evaluate
 from sampan.images.core.build.request import BaseImage, BuildRequest, needed
 from sampan.images.core.build.steps import (
@@ -23,7 +24,6 @@ from sampan.images.core.build.steps import (
     Url,
     walk,
 )
-from sampan.images.core.dockerfile.stages import parse_dockerfile
 from sampan.images.core.platform import Platform
 
 AMD64, ARM = Platform("linux", "amd64"), Platform("linux", "arm", "v6")

@@ -21,7 +21,7 @@ from sampan.cli.containers.core.limits import ULIMIT
 from sampan.cli.containers.packing import Packed
 from sampan.cli.containers.progress import show
 from sampan.cli.containers.session import Session
-from sampan.images.core.dockerfile.ignore import IgnoreRules, parse_ignore
+from sampan.dockerfile.ignore import IgnoreRules, parse_ignore
 
 __all__ = ["BUILD"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sampan.base.errors import InvalidError, NotFoundError
+from sampan.dockerfile.ignore import parse_ignore
 from sampan.images.build.filetree import FileTree
 from sampan.images.build.options import BuildContext
-from sampan.images.core.dockerfile.ignore import parse_ignore
 from sampan.images.shell import nodes
 from sampan.images.shell.layers import Form, LayerLimits, unpack_layer
 from sampan.images.shell.thread import in_thread

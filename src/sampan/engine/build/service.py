@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, NotFoundError
+from sampan.dockerfile.stages import Dockerfile, parse_dockerfile
 from sampan.engine.build.executor import ContainerExecutor
 from sampan.engine.build.network import BridgeNetwork
 from sampan.engine.daemon.shell.engine import Engine
@@ -26,7 +27,6 @@ from sampan.images.core.build.evaluate import Evaluation, evaluate
 from sampan.images.core.build.request import BaseImage, BuildRequest, NeededImage, needed
 from sampan.images.core.build.steps import Graph
 from sampan.images.core.challenge import Credentials, credentials_for
-from sampan.images.core.dockerfile.stages import Dockerfile, parse_dockerfile
 from sampan.images.core.image import Image, parse_image
 from sampan.images.core.manifest import write_index
 from sampan.images.core.platform import Platform, preferences

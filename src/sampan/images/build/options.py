@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sampan.images.core.dockerfile.ignore import IgnoreRules
+from sampan.dockerfile.ignore import IgnoreRules
 from sampan.images.shell.index import Entry
 
 __all__ = ["BuildContext", "SolveOptions"]

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.errors import InvalidError, NotFoundError
+from sampan.dockerfile.ignore import IgnoreRules, parse_ignore
 from sampan.images.build.filetree import FileTree, Found
-from sampan.images.core.dockerfile.ignore import IgnoreRules, parse_ignore
 from sampan.images.shell.stack import Stack
 
 __all__ = ["Chosen", "Selection", "choose", "content_digest", "file_digest"]

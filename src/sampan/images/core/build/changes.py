@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from sampan.base.diagnostic import DiagnosticsError
 from sampan.base.errors import InvalidError
+from sampan.dockerfile.instructions import Env, Onbuild, Workdir
+from sampan.dockerfile.parse import parse_line
+from sampan.dockerfile.source import read_source
+from sampan.dockerfile.words import Expander
 from sampan.images.core.build.config import ImageConfig
 from sampan.images.core.build.metadata import apply_metadata
-from sampan.images.core.dockerfile.instructions import Env, Onbuild, Workdir
-from sampan.images.core.dockerfile.parse import parse_line
-from sampan.images.core.dockerfile.source import read_source
-from sampan.images.core.dockerfile.words import Expander
 
 __all__ = ["changed_config"]
 

@@ -11,6 +11,20 @@ from dataclasses import dataclass, replace
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity
 from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.dockerfile.instructions import (
+    Add,
+    Arg,
+    Copy,
+    Env,
+    Instruction,
+    Onbuild,
+    Run,
+    Workdir,
+)
+from sampan.dockerfile.parse import parse_line
+from sampan.dockerfile.source import read_source
+from sampan.dockerfile.stages import Dockerfile
+from sampan.dockerfile.words import Expander
 from sampan.images.core.build.config import ImageConfig
 from sampan.images.core.build.metadata import apply_metadata
 from sampan.images.core.build.request import (
@@ -27,20 +41,6 @@ from sampan.images.core.build.request import (
 from sampan.images.core.build.stagestate import StageState
 from sampan.images.core.build.steps import Base, Graph, HostRoot, MakeDirectory, Scratch, Step
 from sampan.images.core.build.transfers import copy_step, run_step
-from sampan.images.core.dockerfile.instructions import (
-    Add,
-    Arg,
-    Copy,
-    Env,
-    Instruction,
-    Onbuild,
-    Run,
-    Workdir,
-)
-from sampan.images.core.dockerfile.parse import parse_line
-from sampan.images.core.dockerfile.source import read_source
-from sampan.images.core.dockerfile.stages import Dockerfile
-from sampan.images.core.dockerfile.words import Expander
 from sampan.images.core.platform import Platform
 
 __all__ = ["Evaluation", "Evaluator", "evaluate"]

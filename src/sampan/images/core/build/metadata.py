@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from sampan.base.errors import InvalidError
-from sampan.images.core.build.config import ImageConfig
-from sampan.images.core.dockerfile.instructions import (
+from sampan.dockerfile.instructions import (
     Cmd,
     Command,
     Entrypoint,
@@ -23,7 +22,8 @@ from sampan.images.core.dockerfile.instructions import (
     User,
     Volume,
 )
-from sampan.images.core.dockerfile.words import Expander
+from sampan.dockerfile.words import Expander
+from sampan.images.core.build.config import ImageConfig
 
 __all__ = ["Changing", "apply_metadata"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity, Span
 from sampan.base.errors import InvalidError
-from sampan.images.core.dockerfile.instructions import From
-from sampan.images.core.dockerfile.stages import Dockerfile, Stage, references
-from sampan.images.core.dockerfile.words import Expander
+from sampan.dockerfile.instructions import From
+from sampan.dockerfile.stages import Dockerfile, Stage, references
+from sampan.dockerfile.words import Expander
 from sampan.images.core.platform import Platform, parse_platform
 
 __all__ = [

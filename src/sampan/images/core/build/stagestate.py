@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sampan.dockerfile.words import Expander
 from sampan.images.core.build.config import ImageConfig
 from sampan.images.core.build.request import PlannedStage
 from sampan.images.core.build.steps import Step
-from sampan.images.core.dockerfile.words import Expander
 from sampan.images.core.platform import Platform
 
 __all__ = ["StageState"]

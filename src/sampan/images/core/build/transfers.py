@@ -9,6 +9,9 @@ from typing import Final, Protocol
 
 from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.base.units import parse_size_bytes
+from sampan.dockerfile.instructions import Add, Copy, Run, RunMount
+from sampan.dockerfile.source import Heredoc
+from sampan.dockerfile.words import Expander
 from sampan.images.core.build.request import BuildRequest
 from sampan.images.core.build.stagestate import StageState
 from sampan.images.core.build.steps import (
@@ -22,9 +25,6 @@ from sampan.images.core.build.steps import (
     StepMount,
     Url,
 )
-from sampan.images.core.dockerfile.instructions import Add, Copy, Run, RunMount
-from sampan.images.core.dockerfile.source import Heredoc
-from sampan.images.core.dockerfile.words import Expander
 
 __all__ = ["copy_step", "run_step"]
 

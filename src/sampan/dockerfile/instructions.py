@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sampan.images.core.dockerfile.source import Heredoc, Line
+from sampan.dockerfile.source import Heredoc, Line
 
 __all__ = [
     "Add",

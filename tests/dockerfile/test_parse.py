@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.base.diagnostic import DiagnosticsError
-from sampan.images.core.dockerfile import instructions as kinds
-from sampan.images.core.dockerfile.stages import Dockerfile, parse_dockerfile
+from sampan.dockerfile import instructions as kinds
+from sampan.dockerfile.stages import Dockerfile, parse_dockerfile
 
 
 def parse(text: str) -> Dockerfile:

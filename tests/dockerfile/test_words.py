@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.base.errors import InvalidError
-from sampan.images.core.dockerfile.ignore import parse_ignore
-from sampan.images.core.dockerfile.words import Expander
+from sampan.dockerfile.ignore import parse_ignore
+from sampan.dockerfile.words import Expander
 
 _VARIABLES = {"A": "one", "EMPTY": "", "PATH": "/usr/local/bin", "TWO": "x y", "F": "a.tar.gz"}
 

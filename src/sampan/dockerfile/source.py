@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity, Span
-from sampan.images.core.dockerfile.words import shell_words
+from sampan.dockerfile.words import shell_words
 
 __all__ = ["Directives", "Heredoc", "Line", "Source", "read_source"]
 

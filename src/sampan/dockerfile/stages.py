@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity
 from sampan.base.nearest import nearest
-from sampan.images.core.dockerfile.instructions import Arg, Copy, From, Instruction, Onbuild, Run
-from sampan.images.core.dockerfile.parse import parse_line
-from sampan.images.core.dockerfile.source import Directives, read_source
+from sampan.dockerfile.instructions import Arg, Copy, From, Instruction, Onbuild, Run
+from sampan.dockerfile.parse import parse_line
+from sampan.dockerfile.source import Directives, read_source
 
 __all__ = ["Dockerfile", "Stage", "parse_dockerfile"]
 

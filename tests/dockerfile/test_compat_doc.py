@@ -6,7 +6,7 @@ import re
 
 from tests.real import ROOT
 
-from sampan.images.core.dockerfile.parse import FLAGS, KEYWORDS
+from sampan.dockerfile.parse import FLAGS, KEYWORDS
 
 
 def test_the_table_lists_every_instruction_with_its_flags() -> None:

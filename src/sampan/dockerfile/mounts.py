@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sampan.base.errors import InvalidError
 from sampan.base.nearest import nearest
-from sampan.images.core.dockerfile.instructions import RunMount
+from sampan.dockerfile.instructions import RunMount
 
 __all__ = ["parse_mount"]
 

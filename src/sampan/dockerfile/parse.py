@@ -12,10 +12,10 @@ from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity
 from sampan.base.errors import InvalidError
 from sampan.base.nearest import nearest
 from sampan.base.units import parse_duration_s
-from sampan.images.core.dockerfile import instructions as all_
-from sampan.images.core.dockerfile.mounts import parse_mount
-from sampan.images.core.dockerfile.source import Heredoc, Line
-from sampan.images.core.dockerfile.words import key_values, shell_words
+from sampan.dockerfile import instructions as all_
+from sampan.dockerfile.mounts import parse_mount
+from sampan.dockerfile.source import Heredoc, Line
+from sampan.dockerfile.words import key_values, shell_words
 
 __all__ = ["FLAGS", "KEYWORDS", "parse_line"]
 
