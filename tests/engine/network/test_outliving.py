@@ -65,6 +65,25 @@ def test_a_bridge_that_somebody_removes_is_made_again(own: Place) -> None:
     assert own.netns.get("http://127.0.0.1:18023/") == "hello\n"
 
 
+def test_the_bridge_of_another_data_directory(own: Place, tmp_path: Path) -> None:
+    """One that is in use is left alone, one that is not is taken over."""
+    own.serve("--name", "web")
+    other = EngineServer(tmp_path / "other", netns=own.netns.path)
+    other.place.mkdir()
+    with pytest.raises(RuntimeError, match="sampan0 belongs to another engine"):
+        other.start()
+    own.engine.docker("rm", "-f", "web")
+    own.engine.stop()
+    try:
+        other.start().load()
+        Place(other, own.netns).serve("--name", "web")
+        assert own.netns.get(f"http://{Place(other, own.netns).address('web')}/") == "hello\n"
+        other.clear()
+    finally:
+        other.stop()
+    own.engine.start()
+
+
 def test_leftovers_of_a_crash_are_taken_away(own: Place) -> None:
     engine = own.engine
     id_ = engine.out("network", "create", "gone").strip()

@@ -6,6 +6,7 @@ touches nothing else.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import logging
@@ -86,15 +87,16 @@ class Bridges:
     def ensure(self, record: NetworkRecord, addresses: Sequence[Interface]) -> Link:
         """Make a network's bridge, or set right the one that is there; returns it.
 
-        A bridge that somebody else has made is used as it is. Raises ConflictError when a device of
-        that name is another engine's, or no bridge.
+        A bridge that somebody else has made is used as it is; one that an engine with another data
+        directory has left is taken over. Raises ConflictError for a bridge that such an engine
+        uses, and for a device of that name that is no bridge.
         """
         name = record.bridge
         found = self.link(name) or self._make(record)
         if found.kind != "bridge":
             raise ConflictError(f"a device named {name} is there, and it is no bridge")
         if found.alias != self.alias and found.alias.startswith(_ALIAS):
-            raise ConflictError(f"bridge {name} belongs to another engine")
+            found = self._take_over(found)
         index = found.index
         changes = [add_address(index, one) for one in addresses]
         if found.alias == self.alias:
@@ -116,6 +118,16 @@ class Bridges:
         Without them its containers could reach what listens on the host's loopback only.
         """
         write_setting(f"ipv4/conf/{name}/route_localnet", "1" if self.guarded() else "0")
+
+    def _take_over(self, bridge: Link) -> Link:
+        """Make the bridge of another data directory this engine's, if nothing is in it."""
+        if any(one.master == bridge.index and one.up for one in self.links()):
+            raise ConflictError(
+                f"bridge {bridge.name} belongs to another engine, and containers are in it: choose "
+                "another one with --bridge"
+            )
+        self._route.change([set_link("", index=bridge.index, alias=self.alias)])
+        return dataclasses.replace(bridge, alias=self.alias)
 
     def _make(self, record: NetworkRecord) -> Link:
         name = record.bridge
