@@ -1,4 +1,7 @@
-"""`python -m bench [store|engine|layers|registry] ...`: one subject with its options, or all."""
+"""`python -m bench [SUBJECT] ...`: one subject with its options, or all.
+
+Subjects: store, engine, layers, registry, build.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-SUBJECTS = ("store", "engine", "layers", "registry")
+SUBJECTS = ("store", "engine", "layers", "registry", "build")
 
 
 def main(arguments: list[str]) -> int:
