@@ -32,6 +32,9 @@ PROGRAMS: dict[str, Program] = {
     "down": Program("sampan.cli.down", "End the stack that `up` has started."),
     "status": Program("sampan.cli.status", "Show what of the stack runs."),
     "env": Program("sampan.cli.env", "Print where the stack is, for docker and etcdctl."),
+    "ship": Program("sampan.cli.ship", "Build a source directory, run it, say where it is."),
+    "releases": Program("sampan.cli.releases", "List what was shipped."),
+    "rollback": Program("sampan.cli.rollback", "Return to an earlier release."),
     "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
 }
 LINKS = ("dockerd", "etcd", "etcdutl", "runc")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sampan.base.errors import SampanError
-from sampan.cli.containers.packing import Packed
 from sampan.cli.containers.untar import unpack
+from sampan.engine.client.packing import Packed
 
 Make = Callable[[tarfile.TarFile], None]
 

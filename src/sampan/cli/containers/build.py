@@ -6,9 +6,7 @@ import base64
 import io
 import json
 import os
-import stat
 import sys
-import tarfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,10 +16,10 @@ from sampan.cli.containers.core.environment import pairs
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.kinds import BOOL, BYTES, INTEGER, LIST, STRING, SWAP
 from sampan.cli.containers.core.limits import ULIMIT
-from sampan.cli.containers.packing import Packed
 from sampan.cli.containers.progress import show
 from sampan.cli.containers.session import Session
-from sampan.dockerfile.ignore import IgnoreRules, parse_ignore
+from sampan.engine.client.context import add_text, directory_context
+from sampan.engine.client.packing import Packed
 
 __all__ = ["BUILD"]
 
@@ -123,7 +121,7 @@ def _from_stdin(parsed: Parsed) -> tuple[str, Packed | Iterable[bytes]]:
     if parsed.text("file") not in ("", "-"):
         raise Failure("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
     text = stdin.read()
-    return _DEFAULT_NAME, Packed(lambda archive: _add_text(archive, _DEFAULT_NAME, text))
+    return _DEFAULT_NAME, Packed(lambda archive: add_text(archive, _DEFAULT_NAME, text))
 
 
 def _from_directory(source: str, file: str) -> tuple[str, Packed]:
@@ -146,64 +144,7 @@ def _from_directory(source: str, file: str) -> tuple[str, Packed]:
             name = ".dockerfile.outside"
             with open(path, "rb") as opened:
                 extra = opened.read()
-    rules = parse_ignore(_ignore_text(root, name))
-    kept = {".dockerignore", name}
-
-    def pack(archive: tarfile.TarFile) -> None:
-        _add_tree(archive, root, rules, kept)
-        if extra is not None:
-            _add_text(archive, name, extra)
-
-    return name, Packed(pack)
-
-
-def _ignore_text(root: str, name: str) -> str:
-    """Return the text of the Dockerfile's own ignore file, or of the context's."""
-    for candidate in (f"{name}.dockerignore", ".dockerignore"):
-        try:
-            with open(os.path.join(root, candidate), encoding="utf-8") as file:
-                return file.read()
-        except FileNotFoundError:
-            continue
-    return ""
-
-
-def _add_tree(archive: tarfile.TarFile, root: str, rules: IgnoreRules, kept: set[str]) -> None:
-    """Add what the rules leave, the Dockerfile and the rules themselves in any case."""
-    for folder, directories, files in os.walk(root):
-        inside = os.path.relpath(folder, root)
-        prefix = "" if inside == "." else f"{inside}/"
-        links = [name for name in directories if os.path.islink(os.path.join(folder, name))]
-        for name in sorted((*files, *links, *directories)):
-            path = prefix + name
-            if path in kept or not rules.ignored(path):
-                _add_file(archive, os.path.join(folder, name), path)
-        directories[:] = sorted(
-            name
-            for name in directories
-            if not rules.skipped(prefix + name)
-            or any(one.startswith(f"{prefix}{name}/") for one in kept)
-        )
-
-
-def _add_file(archive: tarfile.TarFile, path: str, name: str) -> None:
-    mode = os.lstat(path).st_mode
-    if stat.S_ISSOCK(mode):
-        return
-    # Who owns the files here says nothing about the image: there they are root's.
-    archive.add(path, name, recursive=False, filter=_owned_by_root)
-
-
-def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
-
-
-def _add_text(archive: tarfile.TarFile, name: str, text: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(text), 0o600
-    archive.addfile(member, io.BytesIO(text))
+    return name, directory_context(root, name, extra)
 
 
 BUILD = Command(

@@ -14,11 +14,11 @@ from sampan.cli.containers.command import Command, Failure
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.kinds import BOOL
 from sampan.cli.containers.core.units import decimal_size
-from sampan.cli.containers.packing import Packed
 from sampan.cli.containers.session import Session
 from sampan.cli.containers.streams import write_all
 from sampan.cli.containers.untar import unpack
 from sampan.engine.client.client import ApiError
+from sampan.engine.client.packing import Packed
 
 __all__ = ["COPY"]
 

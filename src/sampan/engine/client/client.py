@@ -54,6 +54,12 @@ class Client:
         self._made.clear()
         self._idle.clear()
 
+    def interrupt(self) -> None:
+        """End what is under way, from another thread; calls after it make new connections."""
+        self._idle.clear()
+        for connection in list(self._made):
+            connection.interrupt()
+
     @property
     def version(self) -> str:
         """The version of the API that is spoken: the older of the two sides' newest."""

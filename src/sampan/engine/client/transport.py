@@ -118,6 +118,14 @@ class Connection:
         self.reusable = False
         self.socket.close()
 
+    def interrupt(self) -> None:
+        """Let reading and writing end at once; may be called from another thread."""
+        self.reusable = False
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # Closed already.
+
     def send(
         self,
         method: str,

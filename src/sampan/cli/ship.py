@@ -1,0 +1,63 @@
+"""`sampan ship`: from a source directory to a running service."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from sampan.cli.command import run_command
+from sampan.cli.state_dir import state_dir_option
+from sampan.cli.targets import may_build_from_host, run_interruptible, targets
+from sampan.ship.shell.report import Report
+from sampan.ship.shell.shipping import Targets, ship
+from sampan.ship.shell.source import Source, read_source
+from sampan.up.shell.state import StateDir
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns 0 when the release is live, 1 when it is not, 130 on Ctrl-C."""
+    return run_command(_ship, "sampan ship", arguments)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("."))
+@state_dir_option
+@click.option("--platform", default="", help="Build and run for it: linux/arm64.")
+@click.option("--watch", "-w", is_flag=True, help="Ship again whenever a file changes.")
+@click.option("--verbose", "-v", is_flag=True, help="Show what the build prints.")
+def _ship(directory: Path, state: StateDir, platform: str, watch: bool, verbose: bool) -> int:
+    """Build DIRECTORY, verify the image, run it, wait until it is healthy, say where it is.
+
+    The version before runs until the new one is healthy, and stays when it does not become so.
+    sampan.toml in DIRECTORY may say ports, limits and the health check.
+    """
+    where = targets(state)
+
+    def read() -> Source:
+        return read_source(directory, from_host=may_build_from_host(state))
+
+    async def once(source: Source) -> bool:
+        return await _shown(where, source, platform, verbose)
+
+    try:
+        if watch:
+            from sampan.ship.shell.watch import ship_on_change
+
+            run_interruptible(ship_on_change(read, once, click.echo))
+        return 0 if run_interruptible(once(read())) else 1
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return 130
+
+
+async def _shown(where: Targets, source: Source, platform: str, verbose: bool) -> bool:
+    click.echo(f"{source.settings.name}: from {source.directory}")
+    if source.generated:
+        click.echo("no Dockerfile: this one is used (write it to Dockerfile to change it)\n")
+        click.echo("".join(f"    {line}\n" for line in source.generated.splitlines()))
+    return await ship(where, source, Report(sys.stdout, verbose=verbose), platform)

@@ -1,0 +1,1 @@
+"""Calls to the engine and the store, and reading the source directory."""
