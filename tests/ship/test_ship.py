@@ -50,6 +50,7 @@ def source(stack: Stack, tmp_path: Path) -> Iterator[Path]:
     write(tmp_path, SERVING % "one", TOML)
     yield tmp_path
     stack.shell("docker rm -f $(docker ps -aq) >/dev/null 2>&1 || true")
+    stack.shell("docker rmi -f $(docker images -q web | sort -u) >/dev/null 2>&1 || true")
     stack.shell("etcdctl del --prefix /sampan/releases/ >/dev/null")
 
 
