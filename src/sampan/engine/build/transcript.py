@@ -21,6 +21,7 @@ class Transcript:
         self._write = write
         self._quiet = quiet
         self._begun: set[str] = set()
+        self._total = 0
 
     def _line(self, document: dict[str, Any]) -> None:
         self._write(json.dumps(document, separators=(",", ":")).encode() + b"\r\n")
@@ -29,13 +30,17 @@ class Transcript:
         """Tell a text."""
         self._line({"stream": text})
 
+    def begin(self, steps: int) -> None:
+        """So many steps are to be done."""
+        self._total = steps
+
     def step(self, status: StepStatus) -> None:
         """A step has begun or ended."""
         if self._quiet:
             return
         if status.key not in self._begun:
             self._begun.add(status.key)
-            self.text(f"Step {len(self._begun)} : {status.name}\n")
+            self.text(f"Step {len(self._begun)}/{self._total} : {status.name}\n")
         if status.completed_s is not None and status.cached and status.inputs:
             self.text(" ---> Using cache\n")
 

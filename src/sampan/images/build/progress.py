@@ -27,6 +27,10 @@ class StepStatus:
 class Progress(Protocol):
     """Who is told."""
 
+    def begin(self, steps: int) -> None:
+        """So many steps are to be done or found."""
+        ...
+
     def step(self, status: StepStatus) -> None:
         """A step has begun, ended, or was found in the cache."""
         ...
@@ -42,6 +46,9 @@ class Progress(Protocol):
 
 class Silent:
     """Nobody."""
+
+    def begin(self, steps: int) -> None:
+        """Do nothing."""
 
     def step(self, status: StepStatus) -> None:
         """Do nothing."""

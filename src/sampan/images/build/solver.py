@@ -65,9 +65,11 @@ class Solver:
         The first failure ends everything. Raises SampanError with the step's name in its message.
         """
         tasks: dict[int, asyncio.Task[Root]] = {}
+        steps = list(walk(*ends))
+        self._progress.begin(sum(not isinstance(step, Scratch) for step in steps))
         try:
             async with asyncio.TaskGroup() as group:
-                for number, step in enumerate(walk(*ends)):
+                for number, step in enumerate(steps):
                     needed = [tasks[id(one)] for one in inputs(step)]
                     self._names[id(step)] = f"step-{number}"
                     tasks[id(step)] = group.create_task(self._solve(step, needed))
@@ -77,6 +79,8 @@ class Solver:
 
     async def _solve(self, step: Step, needed: Sequence[asyncio.Task[Root]]) -> Root:
         roots = [await one for one in needed]
+        if isinstance(step, Scratch):
+            return Root()
         name = self._names[id(step)]
         before = [self._names[id(one)] for one in inputs(step)]
         status = StepStatus(name, step_name(step), before, started_s=time.time())
@@ -101,10 +105,8 @@ class Solver:
     ) -> tuple[Root, bool]:
         """Return a step's root, and whether it was known before."""
         match step:
-            case Scratch():
-                return Root(), True
-            case HostRoot():
-                return Root(host=True), True
+            case Scratch() | HostRoot():
+                return Root(host=isinstance(step, HostRoot)), True
             case Base():
                 self._progress.step(status)
                 return self._base(step), False
