@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.engine_server import EngineServer
+from tests.real import require
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -90,13 +92,55 @@ def test_options_of_tmpfs_that_there_are_not(engine: EngineServer) -> None:
     assert engine.out("ps", "-aq") == ""
 
 
-def test_an_answer_does_not_overtake_a_small_body(
-    engine: EngineServer, box: str, tmp_path: Path
-) -> None:
+def test_an_answer_does_not_overtake_a_small_body(engine: EngineServer, tmp_path: Path) -> None:
     (tmp_path / "some").mkdir()
     for number in range(20):
         (tmp_path / "some" / str(number)).write_bytes(bytes(4096))
     failed = engine.docker("cp", str(tmp_path / "some"), "nosuch:/tmp", check=False)
     assert failed.stderr == b"Error response from daemon: No such container: nosuch\n"
-    failed = engine.docker("cp", str(tmp_path / "some"), f"{box}:/etc/passwd", check=False)
-    assert failed.stderr.count(b"\n") == 1
+
+
+def test_a_container_that_waits_for_its_next_start(engine: EngineServer) -> None:
+    words = ("run", "-d", "--network", "none", "--restart", "always", "--name", "again", "busybox")
+    engine.docker(*words, "false")
+    try:
+        filters = ("--filter", "container=again", "--filter", "event=die")
+        docker = [str(require("docker")), "-H", engine.url]
+        with subprocess.Popen(
+            [*docker, "events", "--since", "1", *filters], stdout=subprocess.PIPE
+        ) as events:
+            assert events.stdout is not None
+            for _ in range(5):  # the next wait is long enough to look
+                events.stdout.readline()
+            events.kill()
+        shown = "{{.State.Status}} {{.State.Running}} {{.State.Restarting}} {{.State.Pid}}"
+        assert engine.out("inspect", "-f", shown, "again") == "restarting true true 0\n"
+        for asked in (("exec", "again", "true"), ("pause", "again")):
+            refused = engine.docker(*asked, check=False).stderr.decode()
+            assert "is restarting, wait until the container is running" in refused
+        engine.docker("kill", "again")
+        assert engine.out("inspect", "-f", shown, "again") == "exited false false 0\n"
+    finally:
+        engine.docker("rm", "-f", "again")
+
+
+def test_mounts_come_and_go_only_where_the_host_shares_them(
+    engine: EngineServer, tmp_path: Path
+) -> None:
+    place = tmp_path / "of the host"
+    place.mkdir()
+    mount = str(require("mount"))
+    subprocess.run([mount, "-t", "tmpfs", "tmpfs", str(place)], check=True)
+    try:
+        subprocess.run([mount, "--make-private", str(place)], check=True)
+        for word, kinds in (("shared", "shared"), ("rslave", "shared or slave")):
+            bind = f"type=bind,src={place},dst=/m,bind-propagation={word}"
+            failed = engine.docker(*_RUN, "--mount", bind, "busybox", "true", check=False)
+            told = f"path {place} is mounted on {place} but it is not a {kinds} mount"
+            assert told in failed.stderr.decode()
+        subprocess.run([mount, "--make-shared", str(place)], check=True)
+        for word in ("shared", "rslave", "rprivate"):
+            bind = f"type=bind,src={place},dst=/m,bind-propagation={word}"
+            engine.docker(*_RUN, "--mount", bind, "busybox", "true")
+    finally:
+        subprocess.run([str(require("umount")), str(place)], check=True)

@@ -208,7 +208,7 @@ def test_what_was_pulled_goes_as_it_came(engine: EngineServer, name: str) -> Non
 def test_nothing_to_push(engine: EngineServer, registry: RegistryServer) -> None:
     name = f"{registry.host}/mine/nothing"
     done = engine.docker("push", f"{name}:1", check=False)
-    assert f"tag does not exist: {name}:1" in done.stderr.decode()
+    assert f"An image does not exist locally with the tag: {name}" in done.stderr.decode()
     done = engine.docker("push", "-a", name, check=False)
     assert f"An image does not exist locally with the tag: {name}" in done.stderr.decode()
 

@@ -106,3 +106,23 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, sent: bytes) -> None:
         assert (await reader.read()).startswith(b"4")
 
     serve(tmp_path, client)
+
+
+def test_forms_of_a_request_line(tmp_path: Path) -> None:
+    lines = {
+        b"GET http://host/stream HTTP/1.1": b"HTTP/1.1 200 OK",
+        b"GET http://host HTTP/1.1": b"HTTP/1.1 404 Not Found",
+        b"GET /stream HTTP/2.0": b"HTTP/1.1 505 HTTP Version Not Supported",
+    }
+    for line, status in lines.items():
+
+        async def client(
+            reader: asyncio.StreamReader,
+            writer: asyncio.StreamWriter,
+            line: bytes = line,
+            status: bytes = status,
+        ) -> None:
+            writer.write(line + b"\r\nHost: x\r\n\r\n")
+            assert (await head(reader)).splitlines()[0] == status
+
+        serve(tmp_path, client)

@@ -31,6 +31,7 @@ _LOW_BYTES: Final = 64 * 1024
 _PARSE_BYTES: Final = 64 * 1024
 _IDLE_S: Final = 300.0
 _ERROR: Final = 400
+_ABSOLUTE: Final = ("http://", "https://")
 _REST_BYTES: Final = 256 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 256 << 20
@@ -56,6 +57,8 @@ class Request:
         self._connection = connection
         self.method = event.method.decode("latin-1")
         target, _, query = event.target.decode("latin-1").partition("?")
+        if target.startswith(_ABSOLUTE):  # the form for proxies, which a server takes too
+            target = "/" + target.split("/", 3)[3] if target.count("/") > 2 else "/"
         self.path = unquote(target)
         self.query: Mapping[str, list[str]] = (
             parse_qs(query, keep_blank_values=True) if query else {}
@@ -235,6 +238,9 @@ class RestConnection(asyncio.Protocol):
             idle.cancel()
         if not isinstance(event, h11.Request):
             return False
+        if not event.http_version.startswith(b"1."):
+            await self._refuse(505)
+            return False
         if sum(len(n) + len(v) for n, v in event.headers) > _HEADER_BYTES:
             await self._refuse(431)  # the parser bounds only what is incomplete
             return False
@@ -313,7 +319,9 @@ class RestConnection(asyncio.Protocol):
             if event is h11.PAUSED:
                 raise _Gone("the connection is in another protocol's hands")
             if self._core.they_are_waiting_for_100_continue:
-                self._send(h11.InformationalResponse(status_code=100, headers=[]))
+                self._send(
+                    h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                )
             if not self._unparsed:
                 if self._eof:
                     if self._told_eof or self._core.their_state is h11.IDLE:
@@ -341,7 +349,8 @@ class RestConnection(asyncio.Protocol):
             try:
                 event = await self._event()
             except h11.RemoteProtocolError as error:
-                raise _Gone(str(error)) from None
+                words = str(error) if self._eof else "the body's chunks are malformed"
+                raise _Gone(words) from None
             if isinstance(event, h11.Data):
                 yield bytes(event.data)
             elif not isinstance(event, h11.EndOfMessage):

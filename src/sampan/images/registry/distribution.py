@@ -136,10 +136,6 @@ class Distribution:
     def _tags(self, reference: Reference) -> list[str]:
         if reference.digest:
             raise InvalidError("cannot push a digest reference")
-        if reference.tag:
-            if self._store.index.named(reference.key) is None:
-                raise NotFoundError(f"tag does not exist: {reference.familiar}")
-            return [reference.key]
         names = [
             name
             for entry in self._store.index.entries()
@@ -150,6 +146,10 @@ class Distribution:
             raise NotFoundError(
                 f"An image does not exist locally with the tag: {reference.familiar_name}"
             )
+        if reference.tag:
+            if reference.key not in names:
+                raise NotFoundError(f"tag does not exist: {reference.familiar}")
+            return [reference.key]
         return sorted(names)
 
 

@@ -127,7 +127,8 @@ def inspection(
     state = record.state
     shown: dict[str, Any] = {
         "Status": state.status,
-        "Running": state.running,
+        # Docker counts one that waits for its next start as running.
+        "Running": state.running or state.status == "restarting",
         "Paused": state.status == "paused",
         "Restarting": state.status == "restarting",
         "OOMKilled": state.oom_killed,

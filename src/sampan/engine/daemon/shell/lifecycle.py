@@ -360,6 +360,13 @@ class Lifecycle:
     async def kill(self, container: Container, signal_text: str) -> None:
         """Send a signal; ConflictError when the container does not run."""
         number = signal_number(signal_text)
+        async with container.lock:
+            if container.restart is not None:
+                # There is nobody to signal; what was meant is that it stays ended.
+                container.record.state.stopped_by_hand = True
+                self._cancel_restart(container)
+                container.save_soon()
+                return
         shim = container.shim
         if shim is None:
             raise ConflictError(
@@ -383,6 +390,10 @@ class Lifecycle:
             state = container.record.state
             if state.status == "paused":
                 raise ConflictError(f"Container {container.id} is already paused")
+            if state.status == "restarting":
+                raise ConflictError(
+                    f"Container {container.id} is restarting, wait until the container is running"
+                )
             if not state.running:
                 raise ConflictError(f"Container {container.id} is not running")
             await asyncio.to_thread(Cgroups(cgroup_path(container)).freeze, True)

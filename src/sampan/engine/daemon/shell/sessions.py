@@ -195,6 +195,10 @@ class Sessions:
 
 def shim_of(container: Container) -> ShimHandle:
     """Return the shim of a running container; ConflictError in Docker's words without it."""
+    if container.record.state.status == "restarting":
+        raise ConflictError(
+            f"Container {container.id} is restarting, wait until the container is running"
+        )
     if container.shim is None or not container.record.state.running:
         raise ConflictError(f"container {container.id} is not running")
     return container.shim

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sampan.base.errors import SampanError
+from sampan.engine.daemon.core.propagation import PROPAGATING, check_propagation
 from sampan.engine.daemon.core.volume_options import VolumeMount, volume_mount
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.registry import Registry
@@ -46,6 +47,7 @@ class VolumeMounts:
         The sources are good within the context. Raises SampanError with Docker's words.
         """
         parts: dict[str, str] = {}
+        _check_binds(container)
         try:
             for mount in _volumes_of(container):
                 self._mount(mount)
@@ -112,6 +114,16 @@ class VolumeMounts:
                 f"{wanted.device}:{place}, flags: {wanted.flags:#x}"
                 f"{f', data: {data}' if data else ''}: {reason}"
             ) from None
+
+
+def _check_binds(container: Container) -> None:
+    binds = [one for one in container.record.mounts if one["Type"] == "bind"]
+    wanted = [one for one in binds if one.get("Propagation") in PROPAGATING]
+    if wanted:
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+        for one in wanted:
+            path = os.path.realpath(one["Source"])
+            check_propagation(one["Source"], path, one["Propagation"], mountinfo)
 
 
 def _volumes_of(container: Container) -> list[Mapping[str, Any]]:
