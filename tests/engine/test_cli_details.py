@@ -101,10 +101,20 @@ def test_an_answer_does_not_overtake_a_small_body(engine: EngineServer, tmp_path
 
 
 def test_a_container_that_waits_for_its_next_start(engine: EngineServer) -> None:
-    words = ("run", "-d", "--network", "none", "--restart", "always", "--name", "again", "busybox")
+    words = (
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "--restart",
+        "always",
+        "--name",
+        "flapping",
+        "busybox",
+    )
     engine.docker(*words, "false")
     try:
-        filters = ("--filter", "container=again", "--filter", "event=die")
+        filters = ("--filter", "container=flapping", "--filter", "event=die")
         docker = [str(require("docker")), "-H", engine.url]
         with subprocess.Popen(
             [*docker, "events", "--since", "1", *filters], stdout=subprocess.PIPE
@@ -114,14 +124,14 @@ def test_a_container_that_waits_for_its_next_start(engine: EngineServer) -> None
                 events.stdout.readline()
             events.kill()
         shown = "{{.State.Status}} {{.State.Running}} {{.State.Restarting}} {{.State.Pid}}"
-        assert engine.out("inspect", "-f", shown, "again") == "restarting true true 0\n"
-        for asked in (("exec", "again", "true"), ("pause", "again")):
+        assert engine.out("inspect", "-f", shown, "flapping") == "restarting true true 0\n"
+        for asked in (("exec", "flapping", "true"), ("pause", "flapping")):
             refused = engine.docker(*asked, check=False).stderr.decode()
             assert "is restarting, wait until the container is running" in refused
-        engine.docker("kill", "again")
-        assert engine.out("inspect", "-f", shown, "again") == "exited false false 0\n"
+        engine.docker("kill", "flapping")
+        assert engine.out("inspect", "-f", shown, "flapping") == "exited false false 0\n"
     finally:
-        engine.docker("rm", "-f", "again")
+        engine.docker("rm", "-f", "flapping")
 
 
 def test_mounts_come_and_go_only_where_the_host_shares_them(
