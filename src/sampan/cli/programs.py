@@ -35,7 +35,7 @@ PROGRAMS: dict[str, Program] = {
     "ship": Program("sampan.cli.ship", "Build a source directory, run it, say where it is."),
     "releases": Program("sampan.cli.releases", "List what was shipped."),
     "rollback": Program("sampan.cli.rollback", "Return to an earlier release."),
-    "demo": Program("sampan.cli.demo", "Start a store, use it, and show what happened."),
+    "demo": Program("sampan.cli.demo", "Bring up the stack, ship a service, show what runs."),
 }
 LINKS = ("dockerd", "etcd", "etcdutl", "runc")
 """Program names that work as the name of a link."""

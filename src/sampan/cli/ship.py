@@ -10,7 +10,7 @@ import click
 
 from sampan.cli.command import run_command
 from sampan.cli.state_dir import state_dir_option
-from sampan.cli.targets import may_build_from_host, run_interruptible, targets
+from sampan.cli.targets import host_go, run_interruptible, targets
 from sampan.ship.shell.report import Report
 from sampan.ship.shell.shipping import Targets, ship
 from sampan.ship.shell.source import Source, read_source
@@ -37,9 +37,10 @@ def _ship(directory: Path, state: StateDir, platform: str, watch: bool, verbose:
     sampan.toml in DIRECTORY may say ports, limits and the health check.
     """
     where = targets(state)
+    go = host_go(state)
 
     def read() -> Source:
-        return read_source(directory, from_host=may_build_from_host(state))
+        return read_source(directory, host_go=go)
 
     async def once(source: Source) -> bool:
         return await _shown(where, source, platform, verbose)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from sampan.engine.client import daemon_address
 from sampan.ship.shell.shipping import Targets
+from sampan.ship.shell.toolchain import find_go
 from sampan.up.shell.state import StateDir
 
-__all__ = ["may_build_from_host", "run_interruptible", "targets"]
+__all__ = ["host_go", "run_interruptible", "targets"]
 
 T = TypeVar("T")
 
@@ -30,10 +30,12 @@ def targets(state: StateDir) -> Targets:
     return Targets(daemon_address(os.environ, engine), tuple(store.split(",")))
 
 
-def may_build_from_host(state: StateDir) -> bool:
-    """Tell whether builds may use this machine's Go: it is here, and the stack allows it."""
-    allowed = state.holder() and state.read("endpoints.json").get("build-from-host")
-    return bool(allowed) and shutil.which("go") is not None
+def host_go(state: StateDir) -> str:
+    """Return where this machine's Go is, empty when there is none or the stack forbids its use."""
+    if not state.holder() or not state.read("endpoints.json").get("build-from-host"):
+        return ""
+    found = find_go()
+    return found.folder if found else ""
 
 
 def run_interruptible(work: Coroutine[Any, Any, T]) -> T:

@@ -7,11 +7,17 @@ from collections.abc import Collection
 
 from sampan.base.errors import InvalidError, NotFoundError
 
-__all__ = ["dockerfile_for", "main_package"]
+__all__ = ["HOST_GO", "declares", "dockerfile_for", "main_package"]
 
-_HOST_PATH = (
-    "/usr/local/go/bin:/usr/lib/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-)
+HOST_GO = "HOST_GO"
+"""The build argument by which a Dockerfile learns where the machine's own Go is."""
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def declares(dockerfile: str, argument: str) -> bool:
+    """Tell whether a Dockerfile has that build argument."""
+    return re.search(rf"(?mi)^\s*ARG\s.*\b{argument}\b", dockerfile) is not None
 
 
 def main_package(mains: Collection[str], wanted: str, name: str) -> str:
@@ -46,7 +52,8 @@ def dockerfile_for(
     base = "host" if from_host else f"golang:{version[1] if version else '1'}-alpine"
     lines = [f"FROM --platform=$BUILDPLATFORM {base} AS builder", "ARG TARGETOS TARGETARCH"]
     if from_host:
-        lines.append(f"ENV PATH={_HOST_PATH} HOME=/tmp GOTOOLCHAIN=local")
+        lines.append(f"ARG {HOST_GO}=/usr/local/go/bin:/usr/lib/go/bin")
+        lines.append(f"ENV PATH=${HOST_GO}:{_SYSTEM_PATH} HOME=/tmp GOTOOLCHAIN=local")
     lines += [
         "ENV CGO_ENABLED=0 GOCACHE=/tmp/go-cache GOMODCACHE=/tmp/go-modules",
         "WORKDIR /tmp/source",

@@ -15,7 +15,11 @@ _HINTS: Final = (
     ),
     (
         r"go: (command )?not found|go: No such file",
-        "install Go on this machine: apt install golang-go",
+        "install Go on this machine: apt install golang-go, or pip install 'sampan[go]'",
+    ),
+    (
+        r"requires go|module requires Go|invalid go version|is not in GOROOT|is not in std",
+        "Go on this machine is too old for the module: pip install 'sampan[go]' has a newer one",
     ),
     (
         r"port is already allocated|address already in use",

@@ -40,7 +40,7 @@ def build(
     for key, value in (
         ("target", settings.target),
         ("platform", platform),
-        ("buildargs", json.dumps(dict(settings.arguments)) if settings.arguments else ""),
+        ("buildargs", json.dumps(dict(source.arguments)) if source.arguments else ""),
     ):
         if value:
             query.append((key, value))

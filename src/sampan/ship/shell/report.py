@@ -42,6 +42,10 @@ class Report:
         """Time a step and say its line when it has succeeded."""
         began_s = time.monotonic()
         step = Step()
+        if self._out.isatty() and not self.verbose:
+            # Overwritten by the line of its end.
+            self._out.write(f"  {name:<8} ...\r")
+            self._out.flush()
         yield step
         took_s = time.monotonic() - began_s
         self.steps[name] = round(took_s, 3)

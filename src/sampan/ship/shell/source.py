@@ -6,13 +6,13 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import InvalidError, NotFoundError
 from sampan.engine.client.context import ignore_rules
-from sampan.ship.core.golang import dockerfile_for, main_package
+from sampan.ship.core.golang import HOST_GO, declares, dockerfile_for, main_package
 from sampan.ship.core.settings import FILE, Settings, parse_settings
 
 __all__ = ["Source", "changes_of", "read_source"]
@@ -31,12 +31,14 @@ class Source:
     settings: Settings
     dockerfile: str
     generated: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_source(directory: Path, *, from_host: bool) -> Source:
+def read_source(directory: Path, *, host_go: str) -> Source:
     """Read a directory; NotFoundError when nothing in it says how to build it.
 
-    `from_host` lets a generated Dockerfile use the machine's own Go.
+    `host_go` is where the machine's own Go is when builds may use it: generated Dockerfiles do, and
+    others that have the argument HOST_GO are told.
     """
     root = directory.resolve()
     if not root.is_dir():
@@ -46,7 +48,8 @@ def read_source(directory: Path, *, from_host: bool) -> Source:
     if (root / name).is_file():
         if not (root / name).resolve().is_relative_to(root):
             raise InvalidError(f"{FILE}: build.dockerfile: {name} leads out of {directory}")
-        return Source(root, settings, name)
+        text = (root / name).read_text(encoding="utf-8", errors="replace")
+        return Source(root, settings, name, "", _arguments(settings, text, host_go))
     if settings.dockerfile:
         raise NotFoundError(f"{FILE}: build.dockerfile: {root / name} does not exist")
     if not (root / "go.mod").is_file():
@@ -58,11 +61,16 @@ def read_source(directory: Path, *, from_host: bool) -> Source:
     text = dockerfile_for(
         (root / "go.mod").read_text(encoding="utf-8", errors="replace"),
         package,
-        from_host=from_host,
+        from_host=bool(host_go),
         has_sum=(root / "go.sum").is_file(),
         has_certificates=_CERTIFICATES.exists(),
     )
-    return Source(root, settings, GENERATED, text)
+    return Source(root, settings, GENERATED, text, _arguments(settings, text, host_go))
+
+
+def _arguments(settings: Settings, dockerfile: str, host_go: str) -> Mapping[str, str]:
+    told = {HOST_GO: host_go} if host_go and declares(dockerfile, HOST_GO) else {}
+    return {**told, **settings.arguments}
 
 
 def _document(root: Path) -> Mapping[str, object]:
