@@ -13,6 +13,7 @@ from sampan.base.nearest import nearest
 __all__ = ["COMMANDS", "LATER", "main"]
 
 COMMANDS: Final = {
+    "check": "What in a project cannot work or will surprise; --fix repairs what is safe.",
     "inspect": "What a binary is: platform, level, cgo, libraries; and where it runs.",
     "targets": "The table of platforms, levels and CGO_ENABLED: what compiles, what it needs.",
 }

@@ -1,0 +1,136 @@
+"""What a project's Go sources and go.mod need: cgo, certificates, time zones, names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sampan.base.record import record
+
+__all__ = ["CGO_MODULES", "GoNeeds", "GoSource", "read_gomod", "read_source", "summed"]
+
+CGO_MODULES: Final[Mapping[str, str]] = {
+    "github.com/mattn/go-sqlite3": "use modernc.org/sqlite for a driver without cgo",
+    "gorm.io/driver/sqlite": "use github.com/glebarez/sqlite for a driver without cgo",
+    "github.com/mutecomm/go-sqlcipher": "",
+    "github.com/marcboeker/go-duckdb": "",
+    "github.com/confluentinc/confluent-kafka-go": "use github.com/segmentio/kafka-go or franz-go",
+    "github.com/h2non/bimg": "",
+    "github.com/davidbyttow/govips": "",
+    "github.com/godror/godror": "use github.com/sijms/go-ora",
+    "github.com/DataDog/zstd": "use github.com/klauspost/compress/zstd",
+    "github.com/libgit2/git2go": "use github.com/go-git/go-git",
+    "github.com/linxGnu/grocksdb": "use github.com/cockroachdb/pebble",
+    "github.com/tecbot/gorocksdb": "use github.com/cockroachdb/pebble",
+    "github.com/miekg/pkcs11": "",
+    "github.com/seccomp/libseccomp-golang": "",
+    "github.com/pebbe/zmq4": "use github.com/go-zeromq/zmq4",
+    "github.com/go-gl/glfw": "",
+    "github.com/veandco/go-sdl2": "",
+    "github.com/webview/webview_go": "",
+    "github.com/go-vgo/robotgo": "",
+    "github.com/tensorflow/tensorflow": "",
+    "gocv.io/x/gocv": "",
+    "fyne.io/fyne": "",
+}
+"""Modules that do not work without cgo, and what does."""
+_REQUIRE: Final = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+)\s+v[\w.+-]+(.*)$", re.M)
+_IMPORT_C: Final = re.compile(rb'^(?:import\s+|\s+)"C"\s*$', re.M)
+_TLS_CLIENT: Final = re.compile(
+    rb"\bhttp\.(?:Get|Post|PostForm|Head|Client\b|DefaultClient|NewRequest)|\btls\.Dial"
+)
+_ZONE: Final = re.compile(rb'\btime\.LoadLocation\((?!"(?:UTC|Local)?"\))')
+
+
+@record
+class GoSource:
+    """What one file uses; `cgo` is the line of `import "C"`, 0 without."""
+
+    path: str
+    cgo: int = 0
+    without_cgo: bool = False
+    libc_names: bool = False
+    tls_client: bool = False
+    zones: bool = False
+    zones_built_in: bool = False
+    roots_built_in: bool = False
+    constraint: str = ""
+
+
+@record
+class GoNeeds:
+    """The sum of the sources and go.mod. `cgo` says why it is needed, empty when it is not."""
+
+    go_version: str = ""
+    cgo: str = ""
+    cgo_remedy: str = ""
+    libc_names: bool = False
+    tls_client: bool = False
+    zones: bool = False
+
+
+def read_source(path: str, data: bytes) -> GoSource | None:
+    """Return what a Go file uses; None when nothing of interest, or it is a test."""
+    if path.endswith("_test.go"):
+        return None
+    body = data.find(b"\nfunc ")
+    head = data if body < 0 else data[:body]
+    constraint = _constraint(head)
+    ignored = re.search(r"\bignore\b", constraint) is not None
+    match = _IMPORT_C.search(head) if b'"C"' in head and not ignored else None
+    libc = b'"net"' in head or b'"net/http"' in head or b'"os/user"' in head
+    return GoSource(
+        path,
+        head.count(b"\n", 0, match.end()) + 1 if match else 0,
+        "!cgo" in constraint,
+        libc,
+        bool(b'"net/http"' in head or b'"crypto/tls"' in head) and bool(_TLS_CLIENT.search(data)),
+        b"LoadLocation" in data and bool(_ZONE.search(data)),
+        b'"time/tzdata"' in head,
+        b'x509roots/fallback"' in head,
+        constraint,
+    )
+
+
+def _constraint(head: bytes) -> str:
+    at = head.find(b"//go:build ")
+    if at < 0 or (at and head[at - 1 : at] != b"\n"):
+        return ""
+    return head[at + 11 :].split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+
+
+def read_gomod(text: str) -> tuple[str, list[tuple[str, bool]]]:
+    """Return the Go version and the modules required: path and whether only indirectly."""
+    version = re.search(r"^go\s+(\d+\.\d+)", text, re.M)
+    plain = re.sub(
+        r"(?ms)^(?:replace|exclude|retract)\s*\(.*?^\)|^(?:replace|exclude).*?$", "", text
+    )
+    modules = [(m[1], "// indirect" in m[2]) for m in _REQUIRE.finditer(plain)]
+    return version[1] if version else "", modules
+
+
+def summed(sources: Iterable[GoSource], gomod: str) -> GoNeeds:
+    """Put together what the project needs."""
+    version, modules = read_gomod(gomod)
+    listed = list(sources)
+    optional = {one.path.rpartition("/")[0] for one in listed if one.without_cgo}
+    cgo, remedy = "", ""
+    for path, indirect in modules:
+        known = next(
+            (name for name in CGO_MODULES if path == name or path.startswith(f"{name}/")), ""
+        )
+        if known and not indirect:
+            cgo, remedy = f"{path} needs it (go.mod)", CGO_MODULES[known]
+            break
+    for one in listed:
+        if not cgo and one.cgo and one.path.rpartition("/")[0] not in optional:
+            cgo = f'{one.path}:{one.cgo} has import "C"'
+    return GoNeeds(
+        version,
+        cgo,
+        remedy,
+        any(one.libc_names for one in listed),
+        any(one.tls_client for one in listed) and not any(one.roots_built_in for one in listed),
+        any(one.zones for one in listed) and not any(one.zones_built_in for one in listed),
+    )

@@ -1,0 +1,169 @@
+"""GitHub Actions, GitLab CI and goreleaser: matrices, platforms, and values given to Go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Final
+
+from sampan.base.diagnostic import Severity
+from sampan.base.errors import InvalidError
+from sampan.base.record import changed
+from sampan.gobuild.core.check.finding import Finding, SourceFile, finding
+from sampan.gobuild.core.check.gofiles import GoNeeds
+from sampan.gobuild.core.check.settings import Setting, check_pair, check_value
+from sampan.gobuild.core.check.yamlnodes import Node, documents
+from sampan.gobuild.core.levels import LEVELS
+from sampan.gobuild.core.table import Release
+
+__all__ = ["check_goreleaser", "check_pipeline", "platforms_in"]
+
+_VARIABLES: Final = {"goos": "GOOS", "goarch": "GOARCH", "cgo_enabled": "CGO_ENABLED"} | {
+    one.variable.lower(): one.variable for one in LEVELS.values()
+}
+_PLATFORMS: Final = re.compile(
+    r"(?:--platform[= ]|^\s*platforms:\s*)[\"']?(linux/[\w/,. ]+|windows/[\w/,. ]+)", re.M
+)
+_VARIANTS: Final = frozenset(
+    "linux/386 linux/amd64 linux/amd64/v2 linux/amd64/v3 linux/amd64/v4 linux/arm linux/arm/v5 "
+    "linux/arm/v6 linux/arm/v7 linux/arm/v8 linux/arm64 linux/arm64/v8 linux/arm64/v9 "
+    "linux/ppc64le linux/riscv64 linux/s390x linux/loong64 linux/mips64le linux/mips64 "
+    "linux/mips linux/mipsle windows/amd64 windows/arm64".split()
+)
+
+
+def platforms_in(source: SourceFile, release: Release) -> tuple[list[str], list[Finding]]:
+    """Return the container platforms that a CI file or Makefile builds for, and the wrong ones."""
+    found: list[str] = []
+    wrong: list[Finding] = []
+    for match in _PLATFORMS.finditer(source.text):
+        for part in re.finditer(r"[\w/.]+", match[1]):
+            name = part[0].lower()
+            if name in _VARIANTS:
+                found.append(name)
+                continue
+            if "/" not in name:
+                continue
+            at = match.start(1) + part.start()
+            line = source.text.count("\n", 0, at) + 1
+            column = at - source.text.rfind("\n", 0, at)
+            wrong.append(
+                finding(
+                    Severity.ERROR,
+                    "platform-unknown",
+                    f"{part[0]} is no platform of containers",
+                    source,
+                    line,
+                    column,
+                    "Write linux/amd64, linux/arm64, linux/arm/v7 and so on.",
+                )
+            )
+    return found, wrong
+
+
+def check_pipeline(source: SourceFile, release: Release) -> Iterator[Finding]:
+    """Yield what is wrong in the matrices and variables of a GitHub or GitLab file."""
+    for document in _read(source):
+        for node in document.walk():
+            matrix = node.get("strategy", "matrix") or node.get("parallel", "matrix")
+            for one in [matrix, *matrix] if matrix else ():
+                yield from _matrix(source, one, release)
+
+
+def _read(source: SourceFile) -> list[Node]:
+    try:
+        return documents(source.text)
+    except InvalidError:
+        # Its syntax is for the service that runs it to judge.
+        return []
+
+
+def _values(node: Node) -> list[Node]:
+    return list(node) or ([node] if node.text else [])
+
+
+def _literal(node: Node) -> bool:
+    return bool(node.text) and "$" not in node.text
+
+
+def _setting(variable: str, node: Node) -> Setting:
+    return Setting(variable, node.text, node.line, node.column)
+
+
+def _matrix(source: SourceFile, matrix: Node, release: Release) -> Iterator[Finding]:
+    axes: dict[str, list[Node]] = {}
+    for key, value in matrix.items():
+        variable = _VARIABLES.get(key.lower())
+        if variable:
+            axes[variable] = [one for one in _values(value) if _literal(one)]
+    for variable, nodes in axes.items():
+        for node in nodes:
+            yield from _by_hand(check_value(source, _setting(variable, node), release))
+    excluded = [_cell(one) for one in matrix.get("exclude")]
+    for goos, goarch in product(axes.get("GOOS", ()), axes.get("GOARCH", ())):
+        cell = {"GOOS": goos.text, "GOARCH": goarch.text}
+        # An exclusion by other keys may or may not be meant for all cells: believe it.
+        if any(all(cell.get(k, v) == v for k, v in one.items()) for one in excluded if one):
+            continue
+        yield from check_pair(source, goos.text, goarch.text, goarch.line, goarch.column, release)
+    for one in matrix.get("include"):
+        cells = {_VARIABLES.get(k.lower(), ""): v for k, v in one.items() if _literal(v)}
+        cells.pop("", None)
+        for variable, node in cells.items():
+            yield from _by_hand(check_value(source, _setting(variable, node), release))
+        if "GOOS" in cells and "GOARCH" in cells:
+            at = cells["GOARCH"]
+            yield from check_pair(source, cells["GOOS"].text, at.text, at.line, at.column, release)
+
+
+def _by_hand(found: Iterator[Finding]) -> Iterator[Finding]:
+    """Leave the repair to people: exclusions and steps may refer to a value of a matrix."""
+    for one in found:
+        yield changed(one, edit=None)
+
+
+def _cell(node: Node) -> Mapping[str, str]:
+    return {
+        _VARIABLES[key.lower()]: value.text
+        for key, value in node.items()
+        if key.lower() in _VARIABLES
+    }
+
+
+def check_goreleaser(source: SourceFile, release: Release, needs: GoNeeds) -> Iterator[Finding]:
+    """Yield what is wrong with the builds of a goreleaser configuration."""
+    for document in _read(source):
+        for build in document.get("builds"):
+            for key, value in build.items():
+                if variable := _VARIABLES.get(key.lower()):
+                    for node in _values(value):
+                        if _literal(node) and "{{" not in node.text:
+                            yield from check_value(source, _setting(variable, node), release)
+            for node in build.get("targets"):
+                goos, _, rest = node.text.partition("_")
+                goarch = rest.split("_")[0]
+                if goarch and not node.text.startswith("go_"):
+                    yield from check_pair(source, goos, goarch, node.line, node.column, release)
+            yield from _goreleaser_cgo(source, build, needs)
+
+
+def _goreleaser_cgo(source: SourceFile, build: Node, needs: GoNeeds) -> Iterator[Finding]:
+    environment = [node.text.replace(" ", "") for node in build.get("env")]
+    compiler = any(text.startswith("CC=") for text in environment) or bool(build.get("overrides"))
+    machines = [node.text for node in build.get("goarch")] or ["amd64", "arm64", "386"]
+    foreign = [name for name in machines if name != "amd64"]
+    if compiler or not foreign or build.get("builder").text not in ("", "go"):
+        return
+    if "CGO_ENABLED=1" in environment or (needs.cgo and "CGO_ENABLED=0" not in environment):
+        at = build.get("env") or build
+        yield finding(
+            Severity.WARNING,
+            "cgo-without-compiler",
+            f"cgo for {', '.join(foreign)} without a C compiler for it"
+            + (f"; {needs.cgo}" if needs.cgo else ""),
+            source,
+            at.line,
+            at.column,
+            "Set CC for each target in `overrides`, or CGO_ENABLED=0.",
+        )

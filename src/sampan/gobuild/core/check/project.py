@@ -1,0 +1,89 @@
+"""The whole project: which rules are for which file, and what files say about each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from sampan.base.record import record
+from sampan.gobuild.core.check.clusters import check_manifest
+from sampan.gobuild.core.check.dockerfiles import check_dockerfile
+from sampan.gobuild.core.check.finding import Finding, SourceFile
+from sampan.gobuild.core.check.gofiles import GoSource, summed
+from sampan.gobuild.core.check.pipelines import check_goreleaser, check_pipeline, platforms_in
+from sampan.gobuild.core.check.settings import check_settings
+from sampan.gobuild.core.table import Release
+
+__all__ = ["Project", "check_project", "kind_of"]
+
+_IMAGE: Final = re.compile(
+    r"(?:-t|--tag|tags:|images?:)[ =]+[\"']?([a-z0-9][\w./-]*/?[\w.-]+)(?::|\s|$)", re.M
+)
+
+
+@record
+class Project:
+    """The files of a project that matter, and what its Go sources use."""
+
+    files: tuple[SourceFile, ...]
+    sources: tuple[GoSource, ...]
+    gomod: str = ""
+
+
+def kind_of(path: str) -> str:
+    """Return what a file is by its path, empty when no rule is for it.
+
+    `manifest` is any other YAML; whether it is for Kubernetes is seen by its content.
+    """
+    name = path.rpartition("/")[2]
+    lower = name.lower()
+    if lower.startswith(("dockerfile", "containerfile")) or lower.endswith(".dockerfile"):
+        return "" if lower.endswith((".md", ".dockerignore", ".go")) else "dockerfile"
+    if lower in ("makefile", "gnumakefile", "justfile") or lower.endswith((".mk", ".sh", ".bash")):
+        return "script"
+    if not lower.endswith((".yml", ".yaml")):
+        return ""
+    if "/.github/workflows/" in f"/{path}" or "gitlab-ci" in lower:
+        return "pipeline"
+    if lower.lstrip(".").startswith("goreleaser"):
+        return "goreleaser"
+    return "script" if lower.startswith("taskfile") else "manifest"
+
+
+def check_project(project: Project, release: Release) -> list[Finding]:
+    """Return all findings, by file and line; nothing for a project that is well configured."""
+    needs = summed(project.sources, project.gomod)
+    kinds = {source.path: kind_of(source.path) or "script" for source in project.files}
+    platforms: list[str] = []
+    names: list[str] = []
+    found: list[Finding] = []
+    for source in project.files:
+        if kinds[source.path] in ("pipeline", "script"):
+            listed, wrong = platforms_in(source, release)
+            platforms += [one for one in listed if one not in platforms]
+            names += _IMAGE.findall(source.text)
+            found += wrong
+    for source in project.files:
+        kind = kinds[source.path]
+        if kind != "manifest":
+            found += check_settings(source, release, needs)
+        if kind == "dockerfile":
+            found += check_dockerfile(source, needs, platforms)
+        elif kind == "pipeline":
+            found += check_pipeline(source, release)
+        elif kind == "goreleaser":
+            found += check_goreleaser(source, release, needs)
+        elif kind == "manifest":
+            found += check_manifest(source, platforms, names)
+    return sorted(_once(found), key=lambda one: (one.diagnostic.span, one.diagnostic.rule))
+
+
+def _once(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out what two rules say of the same place."""
+    seen: set[Sequence[object]] = set()
+    for one in found:
+        key = (one.diagnostic.rule, one.diagnostic.span)
+        if key not in seen:
+            seen.add(key)
+            yield one
