@@ -125,8 +125,8 @@ def test_an_image_looks_the_same(root: Path, driver: str, tmp_path: Path) -> Non
     view = Root(found.mounts("one", ids), tmp_path / "view")
     names = view.sh("find . -mindepth 1 -not -path './dev*' -not -path './etc*' | sort").split()
     assert names == [
-        "./dir", "./dir/new", "./dir/old", "./opaque", "./opaque/new", "./proc", "./setuid",
-        "./swap", "./sys", "./twin",
+        "./.dockerenv", "./dir", "./dir/new", "./dir/old", "./opaque", "./opaque/new", "./proc",
+        "./setuid", "./swap", "./sys", "./twin",
     ]  # fmt: skip
     assert view.sh("cat swap; stat -c '%a %h' setuid twin").split("\n")[0] == "a file now4755 1"
     assert found.changes("one", ids) == []
