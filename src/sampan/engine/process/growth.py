@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +16,30 @@ __all__ = ["Growth"]
 _WRITTEN_CLOSED_MADE: Final = 0x2 | 0x8 | 0x80 | 0x100
 """IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO, IN_CREATE."""
 
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOSPC)
+_LOOK_S: Final = 0.1
+
 
 class Growth:
-    """Tells when files below a directory grow, are closed, or are made; a context manager."""
+    """Tells when files below a directory grow, are closed, or are made; a context manager.
+
+    Where the kernel has no more watches to give (it has 128 of a user's), one looks again soon.
+    Raises FileNotFoundError without the directory.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._fd = inotify_changes(str(directory), _WRITTEN_CLOSED_MADE)
+        self._fd: int | None = None
         self._changed = asyncio.Event()
+        try:
+            self._fd = inotify_changes(str(directory), _WRITTEN_CLOSED_MADE)
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            return
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:
+        assert self._fd is not None
         try:
             os.read(self._fd, 64 * 1024)
         except BlockingIOError:
@@ -33,6 +48,9 @@ class Growth:
 
     async def wait(self, timeout_s: float) -> None:
         """Wait for a change since the last wait, at most so long."""
+        if self._fd is None:
+            await asyncio.sleep(min(timeout_s, _LOOK_S))
+            return
         try:
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
@@ -49,5 +67,7 @@ class Growth:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._fd is None:
+            return
         asyncio.get_running_loop().remove_reader(self._fd)
         os.close(self._fd)

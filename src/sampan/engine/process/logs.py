@@ -128,7 +128,14 @@ def _tail(entries: Iterator[LogEntry], query: LogQuery) -> Iterator[LogEntry]:
 async def _followed(
     path: Path, current: BinaryIO, query: LogQuery, running: Callable[[], bool]
 ) -> AsyncIterator[list[LogEntry]]:
-    with Growth(path.parent) as growth, ExitStack() as files:
+    with ExitStack() as files:
+        try:
+            growth = files.enter_context(Growth(path.parent))
+        except FileNotFoundError:
+            # The container is gone; what it has said last is in the open file.
+            while batch := list(islice(_entries(current), _BATCH)):
+                yield [entry for entry in batch if _wanted(entry, query)]
+            return
         while True:
             alive = running()
             fresh = _entries(current)
