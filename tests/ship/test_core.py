@@ -11,14 +11,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.real import ROOT
 
 from sampan.base.errors import InvalidError, NotFoundError
-from sampan.ship.core.container import candidate_of, container_body, health_port, ports_for
+from sampan.ship.core.container import (
+    bindings_of,
+    candidate_of,
+    container_body,
+    health_port,
+    ports_for,
+    shares_network,
+)
 from sampan.ship.core.elf import HEAD_BYTES, Binary, read_binary
 from sampan.ship.core.golang import dockerfile_for, main_package
 from sampan.ship.core.hint import hint_for
 from sampan.ship.core.release import Release, current, decode, encode, next_number, to_return_to
-from sampan.ship.core.settings import Port, Settings, parse_settings
+from sampan.ship.core.settings import KEYS, Port, Settings, parse_settings
 from sampan.ship.core.verdict import Verdict, entry_of
 
 
@@ -76,6 +84,15 @@ def test_a_wrong_setting_is_named(text: str, words: str) -> None:
     with pytest.raises(InvalidError) as caught:
         settings(text)
     assert words in str(caught.value)
+
+
+def test_the_documentation_has_every_setting_and_its_example_is_right() -> None:
+    text = (ROOT / "docs/ship.md").read_text().split("```toml\n")[1].split("```")[0]
+    document = tomllib.loads(text)
+    assert list(document) == list(KEYS[""])
+    for section in ("build", "run", "health"):
+        assert set(document[section]) == set(KEYS[section])
+    assert parse_settings(document, "x").name == "orders"
 
 
 def test_a_program_says_its_machine_and_its_interpreter() -> None:
@@ -174,6 +191,11 @@ def test_a_candidate_takes_no_port_of_the_release_that_runs() -> None:
         "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]
     }
     assert beside["HostConfig"]["RestartPolicy"] == {"Name": "no"}
+    alone = container_body(found, "sha256:1", found.ports, bridged=False)
+    assert shares_network(alone) and not shares_network(body)
+    assert alone["HostConfig"]["PortBindings"] == {}
+    seen = {"HostConfig": {"NetworkMode": "host"}, "Config": {"ExposedPorts": {"80/tcp": {}}}}
+    assert bindings_of(seen) == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]}
     assert candidate_of(body, "")["HostConfig"]["PortBindings"] == {}
     assert body["HostConfig"]["RestartPolicy"] == {"Name": "unless-stopped"}
 

@@ -186,6 +186,18 @@ def test_a_stranger_with_the_same_name_is_left_alone(stack: Stack, source: Path)
     assert names(stack) == "web running\n"
 
 
+def test_what_a_killed_ship_has_left_the_next_one_clears(stack: Stack, source: Path) -> None:
+    stack.run("ship", str(source))
+    stack.shell(
+        "docker run -d --name web-candidate --stop-signal KILL busybox sleep 1000\n"
+        "docker create --name web-next busybox\n"
+        "docker stop web; docker rename web web-previous"
+    )
+    assert "nothing has changed: release 1 runs" in stack.run("ship", str(source)).stdout
+    assert names(stack) == "web running\n"
+    assert page(stack) == "one\n"
+
+
 def test_a_change_is_shipped_while_watching(stack: Stack, source: Path) -> None:
     command = stack.words("ship", "--watch", str(source))
     with subprocess.Popen(

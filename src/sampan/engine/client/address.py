@@ -34,13 +34,19 @@ class Address(NamedTuple):
 
 
 def default_host(environment: Mapping[str, str]) -> str:
-    """Return the address that `sampan dockerd` of this user listens on without flags."""
+    """Return where a daemon of this user listens without flags.
+
+    Docker's own place comes first, then `sampan dockerd`'s without root, then `sampan up`'s.
+    """
     system = "/var/run/docker.sock"
     user_id = os.geteuid()
     if user_id == 0:
-        return f"unix://{system}"
-    own = (environment.get("XDG_RUNTIME_DIR") or f"/tmp/sampan-{user_id}") + "/docker.sock"
-    return f"unix://{own if os.path.exists(own) else system}"
+        places = [system, "/var/lib/sampan/docker.sock"]
+    else:
+        runtime = environment.get("XDG_RUNTIME_DIR") or f"/tmp/sampan-{user_id}"
+        state = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        places = [f"{runtime}/docker.sock", f"{state}/sampan/docker.sock"]
+    return f"unix://{next((one for one in places if os.path.exists(one)), system)}"
 
 
 def daemon_address(

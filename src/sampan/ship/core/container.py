@@ -7,7 +7,16 @@ from typing import Any, Final
 
 from sampan.ship.core.settings import Port, Settings
 
-__all__ = ["LABEL", "RELEASE_LABEL", "candidate_of", "container_body", "health_port", "ports_for"]
+__all__ = [
+    "LABEL",
+    "RELEASE_LABEL",
+    "bindings_of",
+    "candidate_of",
+    "container_body",
+    "health_port",
+    "ports_for",
+    "shares_network",
+]
 
 LABEL: Final = "sampan.ship.name"
 RELEASE_LABEL: Final = "sampan.ship.release"
@@ -41,17 +50,24 @@ def health_port(settings: Settings, ports: Sequence[Port]) -> str:
     return next((one.container for one in ports if one.container.endswith("/tcp")), "")
 
 
-def container_body(settings: Settings, image: str, ports: Sequence[Port]) -> dict[str, Any]:
-    """Return what a release's container is made of; `image` is an ID."""
+def container_body(
+    settings: Settings, image: str, ports: Sequence[Port], *, bridged: bool = True
+) -> dict[str, Any]:
+    """Return what a release's container is made of; `image` is an ID.
+
+    Where the engine has no bridge network, the container has the machine's own ports.
+    """
     bindings: dict[str, list[dict[str, str]]] = {}
     for one in ports:
         number = str(one.host_port) if one.host_port else ""
         bindings.setdefault(one.container, []).append({"HostIp": one.address, "HostPort": number})
     host: dict[str, Any] = {
-        "PortBindings": bindings,
+        "PortBindings": bindings if bridged else {},
         "RestartPolicy": {"Name": settings.restart},
         "Binds": list(settings.volumes),
     }
+    if not bridged:
+        host["NetworkMode"] = "host"
     limits = {
         "Memory": settings.memory_bytes,
         "NanoCpus": settings.nano_cpus,
@@ -67,6 +83,8 @@ def container_body(settings: Settings, image: str, ports: Sequence[Port]) -> dic
     }
     if settings.environment:
         body["Env"] = [f"{key}={value}" for key, value in settings.environment.items()]
+    if settings.user:
+        body["User"] = settings.user
     if settings.command:
         body["Cmd"] = list(settings.command)
     if settings.health_command:
@@ -79,6 +97,21 @@ def container_body(settings: Settings, image: str, ports: Sequence[Port]) -> dic
             "Retries": 3,
         }
     return body
+
+
+def shares_network(body: Mapping[str, Any]) -> bool:
+    """Tell whether a container has the machine's own network, so that two cannot run beside."""
+    return bool((body.get("HostConfig") or {}).get("NetworkMode") == "host")
+
+
+def bindings_of(container: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the ports of an inspected container are reached."""
+    if not shares_network(container):
+        return dict(container["NetworkSettings"]["Ports"] or {})
+    return {
+        name: [{"HostIp": "127.0.0.1", "HostPort": name.partition("/")[0]}]
+        for name in container["Config"].get("ExposedPorts") or {}
+    }
 
 
 def candidate_of(body: Mapping[str, Any], checked_port: str) -> dict[str, Any]:

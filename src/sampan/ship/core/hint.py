@@ -33,6 +33,11 @@ _HINTS: Final = (
         r"dial tcp|no such host|Temporary failure in name resolution|Cannot connect to host",
         "the registry cannot be reached: use a base image that is here, or FROM host",
     ),
+    (
+        r"has no id in this user namespace",
+        "without root an engine has one user only: install uidmap and give ranges in /etc/subuid "
+        'and /etc/subgid, or set user = "0:0" in [run], who is yourself there',
+    ),
     (r"exec format error", "the program is for another machine: see --platform"),
     (r"permission denied", "is the file executable, and may USER read it?"),
     (

@@ -1,26 +1,6 @@
 """`sampan.toml`: what an application says about how it is built, run and checked.
 
-name = "orders"                     # default: the directory's name
-[build]
-dockerfile = "Dockerfile"
-target = ""
-package = "./cmd/orders"            # of a Go module without a Dockerfile
-args = { KEY = "value" }
-[run]
-ports = ["8080:80", "0.0.0.0:9090:9090", "53:53/udp"]   # on 127.0.0.1 unless said otherwise
-command = ["--verbose"]
-environment = { KEY = "value" }
-volumes = ["orders-data:/data"]
-memory = "64MiB"
-cpus = 0.5
-pids = 64
-restart = "unless-stopped"
-stop_timeout = "10s"
-[health]
-http = "/healthz"                   # asked from outside at the first port, or at `port`
-port = 80
-command = ["/orders", "-health"]    # run inside, in place of the image's own check
-timeout = "30s"                     # how long a new version may take to become healthy
+`docs/ship.md` lists every key; a test compares the two.
 """
 
 from __future__ import annotations
@@ -35,17 +15,17 @@ from sampan.base.errors import InvalidError
 from sampan.base.nearest import nearest
 from sampan.base.units import parse_duration_s, parse_size_bytes
 
-__all__ = ["FILE", "Port", "Settings", "parse_settings", "valid_name"]
+__all__ = ["FILE", "KEYS", "Port", "Settings", "parse_settings", "valid_name"]
 
 FILE: Final = "sampan.toml"
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _MAX_NAME: Final = 60
 _RESTARTS: Final = ("no", "always", "on-failure", "unless-stopped")
-_KEYS: Final = {
+KEYS: Final = {
     "": ("name", "build", "run", "health"),
     "build": ("dockerfile", "target", "package", "args"),
     "run": (
-        *("ports", "command", "environment", "volumes", "memory", "cpus", "pids"),
+        *("ports", "command", "environment", "user", "volumes", "memory", "cpus", "pids"),
         *("restart", "stop_timeout"),
     ),
     "health": ("http", "port", "command", "timeout"),
@@ -73,6 +53,7 @@ class Settings:
     ports: Sequence[Port] = ()
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
     volumes: Sequence[str] = ()
     memory_bytes: int = 0
     nano_cpus: int = 0
@@ -115,6 +96,7 @@ def parse_settings(document: Mapping[str, Any], directory_name: str) -> Settings
         ports=tuple(_port(text) for text in reader.words("run", run, "ports")),
         command=reader.words("run", run, "command"),
         environment=reader.texts("run", run, "environment"),
+        user=reader.text("run", run, "user"),
         volumes=reader.words("run", run, "volumes"),
         memory_bytes=reader.size("run", run, "memory"),
         nano_cpus=reader.cpus(run),
@@ -141,8 +123,8 @@ class _Reader:
 
     def _check(self, section: str, table: Mapping[str, Any]) -> None:
         for key in table:
-            if key not in _KEYS[section]:
-                guess = nearest(key, _KEYS[section])
+            if key not in KEYS[section]:
+                guess = nearest(key, KEYS[section])
                 hint = f" (did you mean {guess}?)" if guess else ""
                 raise _wrong(f"{section}.{key}" if section else key, f"no such setting{hint}")
 

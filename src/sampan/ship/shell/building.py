@@ -30,16 +30,22 @@ def megabytes(size_bytes: int) -> str:
 
 
 def build(
-    client: Client, report: Report, source: Source, tag: str, platform: str
+    client: Client,
+    report: Report,
+    source: Source,
+    tag: str,
+    platform: str = "",
+    network: str = "",
 ) -> dict[str, Any]:
     """Build and return the image's document; StepFailed with the builder's last lines."""
     settings = source.settings
     extra = source.generated.encode() if source.generated else None
     context = directory_context(str(source.directory), source.dockerfile, extra)
-    query = [("dockerfile", source.dockerfile), ("version", "1"), ("t", tag)]
+    query = [("dockerfile", source.dockerfile), ("version", "1"), ("t", tag), ("forcerm", "1")]
     for key, value in (
         ("target", settings.target),
         ("platform", platform),
+        ("networkmode", network),
         ("buildargs", json.dumps(dict(source.arguments)) if source.arguments else ""),
     ):
         if value:

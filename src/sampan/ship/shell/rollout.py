@@ -5,7 +5,8 @@
     NAME-next        the new one with its ports, started when the old one has ended
     NAME-previous    the old one, until the new one is healthy in its place
 
-Whatever fails, the old one is NAME again and runs.
+Whatever fails, the old one is NAME again and runs. Where containers have the machine's own network,
+two cannot have the same ports: there is no candidate, and the old one ends first.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sampan.base.errors import ConflictError, SampanError
 from sampan.engine.client import ApiError, Client
 from sampan.engine.client.containers import Containers
 from sampan.engine.client.frames import frames
-from sampan.ship.core.container import LABEL, candidate_of
+from sampan.ship.core.container import LABEL, bindings_of, candidate_of, shares_network
 from sampan.ship.core.hint import hint_for
 from sampan.ship.core.release import Release
 from sampan.ship.shell.report import Report, StepFailed
@@ -79,26 +80,28 @@ class Rollout:
                 body = candidate_of(release.body, release.health_port)
                 self._containers.create(body, candidate, platform)
             verify(candidate)
-            with self._report.step("start") as step, self._failing("start"):
-                self._containers.start(candidate)
-                step.text = (
-                    "beside the one that runs" if self._look(self._name) else "the first one"
-                )
-            with self._report.step("health") as step:
-                step.text = self._wait_healthy("health", candidate, release)
+            if not shares_network(release.body):
+                self._show_healthy(candidate, release)
             with self._report.step("switch") as step:
-                step.text = self._switch(release, candidate)
+                step.text = self._switch(release)
         finally:
             self._remove(candidate)
-        return self._addresses()
+        return self._addresses(release)
 
     def bindings(self) -> dict[str, Any]:
         """Return where the running release's ports are published."""
-        return dict(self._containers.inspect(self._name)["NetworkSettings"]["Ports"] or {})
+        return bindings_of(self._containers.inspect(self._name))
+
+    def _show_healthy(self, candidate: str, release: Release) -> None:
+        with self._report.step("start") as step, self._failing("start"):
+            self._containers.start(candidate)
+            step.text = "beside the one that runs" if self._look(self._name) else "the first one"
+        with self._report.step("health") as step:
+            step.text = self._wait_healthy("health", candidate, release)
 
     # Taking the old one's place.
 
-    def _switch(self, release: Release, candidate: str) -> str:
+    def _switch(self, release: Release) -> str:
         after, before = f"{self._name}-next", f"{self._name}-previous"
         old = self._look(self._name)
         try:
@@ -108,7 +111,7 @@ class Rollout:
                     self._containers.stop(self._name)
                     self._containers.rename(self._name, before)
                 self._containers.start(after)
-            self._wait_healthy("switch", after, release)
+            health = self._wait_healthy("switch", after, release)
             self._containers.rename(after, self._name)
         except BaseException:
             self._remove(after)
@@ -119,6 +122,8 @@ class Rollout:
                     self._containers.start(self._name)
             raise
         self._remove(before)
+        if shares_network(release.body):
+            return f"{health}, with the machine's own ports"
         return "in the place of the old one" if old is not None else "at its own address"
 
     # Health.
@@ -129,7 +134,8 @@ class Rollout:
         while True:
             found = self._containers.inspect(container)
             state = found["State"]
-            if not state["Running"]:
+            # One that ends is started again by its restart policy, and would look as if it ran.
+            if not state["Running"] or state.get("Restarting") or found.get("RestartCount"):
                 why = f"it ended with exit code {state['ExitCode']}"
                 if state.get("OOMKilled"):
                     why = "it was killed for want of memory: raise memory in [run]"
@@ -190,9 +196,11 @@ class Rollout:
             if error.status != 404:
                 raise
 
-    def _addresses(self) -> list[str]:
+    def _addresses(self, release: Release) -> list[str]:
         found = []
         for name, places in self.bindings().items():
+            if name not in release.body["ExposedPorts"]:
+                continue
             protocol = name.partition("/")[2]
             for place in places or ():
                 host = place["HostIp"] if place["HostIp"] not in ("", "0.0.0.0") else "127.0.0.1"
@@ -211,7 +219,7 @@ def _last_check(health: Mapping[str, Any]) -> str:
 
 def _answers(container: Mapping[str, Any], port: str, path: str) -> bool:
     """Tell whether the published port answers the path with a status below 400."""
-    places = (container["NetworkSettings"]["Ports"] or {}).get(port) or []
+    places = bindings_of(container).get(port) or []
     if not places:
         return False
     host = places[0]["HostIp"] if places[0]["HostIp"] not in ("", "0.0.0.0") else "127.0.0.1"

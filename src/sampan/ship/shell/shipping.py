@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from sampan.base.errors import NotFoundError
 from sampan.engine.client import Address, ApiError, Client
 from sampan.engine.client.images import Images
+from sampan.engine.client.networks import Networks
 from sampan.ship.core.container import RELEASE_LABEL, container_body, health_port, ports_for
 from sampan.ship.core.release import LIVE, Release, current, next_number, to_return_to
 from sampan.ship.shell.building import build, megabytes, verify
@@ -105,8 +106,12 @@ class _Work:
         tag = f"{self._name}:r{number}"
         now = current(releases)
         release = self._begun(number)
+        bridged = any(one["Name"] == "bridge" for one in Networks(self._client).list())
+        if not bridged:
+            self._report.say("  the engine has no bridge network: the machine's own is used")
         try:
-            image = build(self._client, self._report, source, tag, platform)
+            network = "" if bridged else "host"
+            image = build(self._client, self._report, source, tag, platform, network)
         except StepFailed as error:
             return self._failed(release, error, now)
         settings = source.settings
@@ -123,7 +128,7 @@ class _Work:
             health_http=settings.health_http,
             health_port=health_port(settings, ports),
             health_timeout_s=settings.health_timeout_s,
-            body=container_body(settings, image["Id"], ports),
+            body=container_body(settings, image["Id"], ports, bridged=bridged),
         )
         if now is not None and _same(now, release) and self._rollout.is_running(now):
             self.untag(number)
