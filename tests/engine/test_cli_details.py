@@ -125,6 +125,7 @@ def test_a_container_that_waits_for_its_next_start(engine: EngineServer) -> None
             events.kill()
         shown = "{{.State.Status}} {{.State.Running}} {{.State.Restarting}} {{.State.Pid}}"
         assert engine.out("inspect", "-f", shown, "flapping") == "restarting true true 0\n"
+        assert "flapping" in engine.out("ps", "-s", "--format", "{{.Names}} {{.Size}}")
         for asked in (("exec", "flapping", "true"), ("pause", "flapping")):
             refused = engine.docker(*asked, check=False).stderr.decode()
             assert "is restarting, wait until the container is running" in refused

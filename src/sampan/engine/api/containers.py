@@ -58,7 +58,7 @@ class ContainerRoutes:
         filters = parse_filters(call.text("filters"))
         limit = call.number("limit") or 0
         everything, size = call.flag("all"), call.flag("size")
-        found = self._engine.listing.summaries(
+        found = await self._engine.listing.summaries(
             filters, everything=everything, limit=limit, size=size
         )
         return json_response(found)
@@ -72,7 +72,8 @@ class ContainerRoutes:
         return json_response({"Id": id_, "Warnings": warnings}, 201)
 
     async def _inspect(self, call: Call) -> Response:
-        return json_response(self._engine.listing.inspect(self._find(call), size=call.flag("size")))
+        container, size = self._find(call), call.flag("size")
+        return json_response(await self._engine.listing.inspect(container, size=size))
 
     async def _start(self, call: Call) -> Response:
         started = await self._engine.lifecycle.start(self._find(call))

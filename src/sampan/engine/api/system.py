@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from sampan import __version__
@@ -92,16 +93,13 @@ class SystemRoutes:
         for kind in sorted(wanted - set(_KINDS)):
             raise InvalidError(f"unknown object type: {kind}")
         engine = self._engine
-        listing = engine.listing
-        parts: dict[str, Callable[[], Any]] = {
-            "image": lambda: ImageViews(engine).usage(),
-            "container": lambda: listing.summaries(
-                Filters({}), everything=True, limit=0, size=True
-            ),
+        parts: dict[str, Callable[[], Awaitable[Any]]] = {
+            "image": self._image_usage,
+            "container": self._container_usage,
             "volume": self._volumes,
-            "build-cache": list,
+            "build-cache": self._cache_usage,
         }
-        found = {kind: part() if kind in wanted else None for kind, part in parts.items()}
+        found = {kind: await part() if kind in wanted else None for kind, part in parts.items()}
         usage = {
             "LayersSize": engine.images.layers_size() if "image" in wanted else 0,
             "Images": found["image"],
@@ -111,15 +109,21 @@ class SystemRoutes:
         }
         return json_response(aged_usage(usage, call.version))
 
-    def _volumes(self) -> list[dict[str, Any]]:
+    async def _image_usage(self) -> list[dict[str, Any]]:
+        return ImageViews(self._engine).usage()
+
+    async def _container_usage(self) -> list[dict[str, Any]]:
+        every = Filters({})
+        return await self._engine.listing.summaries(every, everything=True, limit=0, size=True)
+
+    async def _cache_usage(self) -> list[dict[str, Any]]:
+        return []
+
+    async def _volumes(self) -> list[dict[str, Any]]:
         volumes, users = self._engine.volumes, self._engine.volume_users
-        return [
-            {
-                **volume,
-                "UsageData": {
-                    "Size": volumes.size(volume["Name"]),
-                    "RefCount": len(users(volume["Name"])),
-                },
-            }
-            for volume in volumes.list(Filters({}), lambda name: False)
-        ]
+        found = []
+        for volume in volumes.list(Filters({}), lambda name: False):
+            size = await asyncio.to_thread(volumes.size, volume["Name"])
+            usage = {"Size": size, "RefCount": len(users(volume["Name"]))}
+            found.append({**volume, "UsageData": usage})
+        return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sampan.base.errors import NotFoundError, SampanError
@@ -36,7 +38,7 @@ class Listing:
         self._images = images
         self._networking = networking
 
-    def inspect(self, container: Container, *, size: bool = False) -> dict[str, Any]:
+    async def inspect(self, container: Container, *, size: bool = False) -> dict[str, Any]:
         """Return everything about a container."""
         record, snapshots = container.record, self._images.snapshots
         running = [one.id for one in container.execs.values() if one.running]
@@ -48,39 +50,58 @@ class Listing:
             snapshots.graph(record.diff_ids, record.id),
         )
         if size:
-            shown["SizeRw"] = self._own_bytes(record)
-            shown["SizeRootFs"] = shown["SizeRw"] + self._image_bytes(record)
+            (own,) = await asyncio.to_thread(self._own_bytes, [record])
+            shown |= {"SizeRw": own, "SizeRootFs": own + self._image_bytes(record)}
         return shown
 
-    def _own_bytes(self, record: ContainerRecord) -> int:
-        return self._images.snapshots.usage(record.id, record.diff_ids).size_bytes
+    def _own_bytes(self, records: Sequence[ContainerRecord]) -> list[int]:
+        """Return what each container's own files take; blocks."""
+        found = []
+        for record in records:
+            try:
+                usage = self._images.snapshots.usage(record.id, record.diff_ids)
+            except (OSError, SampanError):  # it is being removed
+                found.append(0)
+            else:
+                found.append(usage.size_bytes)
+        return found
 
     def _image_bytes(self, record: ContainerRecord) -> int:
         return sum(map(self._images.snapshots.layer_size, chain_ids(record.diff_ids)))
 
-    def summaries(
+    async def summaries(
         self, filters: Filters, *, everything: bool, limit: int, size: bool
     ) -> list[dict[str, Any]]:
         """Return the containers that are meant, the newest first."""
+        found = self._chosen(filters, everything=everything, limit=limit)
+        if size:
+            records = [record for record, _ in found]
+            sizes = await asyncio.to_thread(self._own_bytes, records)
+            for (record, shown), own in zip(found, sizes, strict=True):
+                shown |= {"SizeRw": own} if own else {}
+                shown["SizeRootFs"] = own + self._image_bytes(record)
+        return [shown for _, shown in found]
+
+    def _chosen(
+        self, filters: Filters, *, everything: bool, limit: int
+    ) -> list[tuple[ContainerRecord, dict[str, Any]]]:
         check_list_filters(filters)
         if filters.flag("is-task"):
             return []
         between = self._moments(filters)
         everything = everything or limit > 0 or filters.has("status") or filters.has("exited")
-        now, found = time.time(), []
+        now = time.time()
+        found: list[tuple[ContainerRecord, dict[str, Any]]] = []
         for container in sorted(self._registry, key=lambda one: one.record.created, reverse=True):
-            if not everything and not container.record.state.running:
+            state = container.record.state
+            if not (everything or state.running or state.status == "restarting"):
                 continue
             made = instant(container.record.created)
             if between[0] < made < between[1] and self._meant(container, filters):
                 shown = summary(container.record, now, self._networking.settings(container))
                 if not port_meant(filters, shown["Ports"], container.record.config["ExposedPorts"]):
                     continue
-                if size:
-                    own = self._own_bytes(container.record)
-                    shown |= {"SizeRw": own} if own else {}
-                    shown["SizeRootFs"] = own + self._image_bytes(container.record)
-                found.append(shown)
+                found.append((container.record, shown))
         return found[:limit] if limit > 0 else found
 
     def _moments(self, filters: Filters) -> tuple[float, float]:

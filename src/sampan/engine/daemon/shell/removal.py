@@ -153,8 +153,12 @@ class Removal:
             if container.record.state.status in ("created", "exited", "dead"):
                 if self._prunable(container, filters, until):
                     diff_ids = container.record.diff_ids
-                    own = self._engine.images.snapshots.usage(container.id, diff_ids)
+                    usage = self._engine.images.snapshots.usage
+                    own = await asyncio.to_thread(usage, container.id, diff_ids)
+                    try:
+                        await self.remove(container)
+                    except SampanError:
+                        continue  # somebody has started it, or removes it too
                     freed += own.size_bytes
-                    await self.remove(container)
                     gone.append(container.id)
         return gone, freed
