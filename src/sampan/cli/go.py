@@ -13,9 +13,10 @@ from sampan.base.nearest import nearest
 __all__ = ["COMMANDS", "LATER", "main"]
 
 COMMANDS: Final = {
+    "targets": "The table of platforms, levels and CGO_ENABLED: what compiles, what it needs.",
     "check": "What in a project cannot work or will surprise; --fix repairs what is safe.",
     "inspect": "What a binary is: platform, level, cgo, libraries; and where it runs.",
-    "targets": "The table of platforms, levels and CGO_ENABLED: what compiles, what it needs.",
+    "explain": "From a log, a trace or kernel lines to the cause in the build settings.",
 }
 LATER: Final = {
     "build": "Cross-build a matrix of targets.",
