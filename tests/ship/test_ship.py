@@ -214,6 +214,18 @@ def test_a_change_is_shipped_while_watching(stack: Stack, source: Path) -> None:
         assert process.wait(30) == 130
 
 
+def test_settings_of_a_go_build_that_cannot_work_are_told_before_the_build(
+    stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "go.mod").write_text("module example.com/x\n\ngo 1.22\n")
+    (tmp_path / "main.go").write_text("package main\n\nfunc main() {}\n")
+    write(tmp_path, "FROM golang AS b\nCOPY . .\nRUN GOOS=macos go build -o /x\nFROM busybox\n")
+    said = stack.run("ship", str(tmp_path), code=1).stdout
+    assert "check    FAILED: Dockerfile:3:" in said and "macos" in said
+    assert "sampan go check --fix" in said and "  build " not in said
+    assert "  build " in stack.run("ship", "--no-check", str(tmp_path), code=1).stdout
+
+
 def test_a_go_module_without_a_dockerfile_gets_one_that_is_shown(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -38,7 +38,11 @@ _HINTS: Final = (
         "without root an engine has one user only: install uidmap and give ranges in /etc/subuid "
         'and /etc/subgid, or set user = "0:0" in [run], who is yourself there',
     ),
-    (r"exec format error", "the program is for another machine: see --platform"),
+    (
+        r"exec format error",
+        "this machine runs no programs of that platform: install qemu-user-static, or do without "
+        "--platform",
+    ),
     (r"permission denied", "is the file executable, and may USER read it?"),
     (
         r"cgroup|bridge|netns|not permitted",

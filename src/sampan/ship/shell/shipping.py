@@ -17,6 +17,7 @@ from sampan.engine.client.networks import Networks
 from sampan.ship.core.container import RELEASE_LABEL, container_body, health_port, ports_for
 from sampan.ship.core.release import LIVE, Release, current, next_number, to_return_to
 from sampan.ship.shell.building import build, megabytes, verify
+from sampan.ship.shell.checking import Check, check
 from sampan.ship.shell.ledger import Ledger
 from sampan.ship.shell.report import Report, StepFailed
 from sampan.ship.shell.rollout import Rollout
@@ -38,13 +39,22 @@ class Targets:
     store: Sequence[str]
 
 
-async def ship(targets: Targets, source: Source, report: Report, platform: str = "") -> bool:
-    """Bring a source to life; tells whether it runs. What it did is said in the report."""
+async def ship(
+    targets: Targets,
+    source: Source,
+    report: Report,
+    platform: str = "",
+    look: Check | None = None,
+) -> bool:
+    """Bring a source to life; tells whether it runs. What it did is said in the report.
+
+    `look` checks the build settings before the build.
+    """
     name = source.settings.name
     async with Ledger.open(targets.store) as ledger, ledger.turn(name):
         releases = await ledger.releases(name)
         work = _Work(targets, report, name)
-        release = await work.in_thread(lambda: work.ship(source, platform, releases))
+        release = await work.in_thread(lambda: work.ship(source, platform, releases, look))
         if release is None:
             return True
         return await _record(ledger, work, releases, release)
@@ -99,7 +109,13 @@ class _Work:
                 await job
             raise
 
-    def ship(self, source: Source, platform: str, releases: Sequence[Release]) -> Release | None:
+    def ship(
+        self,
+        source: Source,
+        platform: str,
+        releases: Sequence[Release],
+        look: Check | None,
+    ) -> Release | None:
         """Return what became of it, None when what runs is the same already."""
         self._rollout.recover()
         number = next_number(releases)
@@ -110,6 +126,8 @@ class _Work:
         if not bridged:
             self._report.say("  the engine has no bridge network: the machine's own is used")
         try:
+            if look is not None:
+                check(self._report, look, source.directory)
             network = "" if bridged else "host"
             image = build(self._client, self._report, source, tag, platform, network)
         except StepFailed as error:
