@@ -155,3 +155,40 @@ def test_mounts_come_and_go_only_where_the_host_shares_them(
             engine.docker(*_RUN, "--mount", bind, "busybox", "true")
     finally:
         subprocess.run([str(require("umount")), str(place)], check=True)
+
+
+def test_what_a_container_goes_through_is_told(engine: EngineServer) -> None:
+    engine.docker("run", "-d", "--network", "none", "--name", "told", "busybox", "sleep", "600")
+    engine.docker("update", "-m", "64m", "--memory-swap", "-1", "told")
+    # A limit of memory below no limit of swap contradicts nothing but a new limit of memory.
+    engine.docker("update", "--cpu-shares", "512", "told")
+    engine.docker("exec", "told", "true")
+    engine.docker("commit", "-m", "why", "told", "told:1")
+    engine.docker("rename", "told", "told2")
+    engine.docker("rm", "-f", "told2")
+    engine.docker("rmi", "told:1")
+    shown = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"
+    words = ("events", "--since", "1", "--until=-1s", "--format", shown)
+    lines = engine.out(*words, "--filter", "container=told").splitlines()
+    assert [line.removeprefix("container ") for line in lines] == [
+        *("create told", "start told", "update told", "update told"),
+        *("exec_create: true  told", "exec_start: true  told", "exec_die told"),
+        *("pause told", "commit told", "unpause told", "rename told2"),
+        *("kill told2", "die told2", "destroy told2"),
+    ]
+    tagged = engine.out(*words, "--filter", "image=told:1", "--filter", "event=tag")
+    assert tagged == "image tag told:1\n"
+
+
+def test_a_slash_at_the_end_follows_a_link(engine: EngineServer, box: str, tmp_path: Path) -> None:
+    engine.docker("exec", box, "ln", "-s", "/data", "/tmp/link")
+    engine.docker("cp", f"{box}:/tmp/link/", str(tmp_path / "copy"))
+    assert (tmp_path / "copy").is_dir() and not (tmp_path / "copy").is_symlink()
+    assert (tmp_path / "copy" / "seed").read_text() == "from the image\n"
+
+
+def test_a_file_is_not_mounted_on_a_directory(engine: EngineServer) -> None:
+    failed = engine.docker(*_RUN, "-v", "/etc/hostname:/data", "busybox", "true", check=False)
+    said = failed.stderr.decode()
+    assert "not a directory" in said.lower()
+    assert "Are you trying to mount a directory onto a file (or vice-versa)?" in said

@@ -117,7 +117,9 @@ class ContainerRoutes:
 
     async def _update(self, call: Call) -> Response:
         body = await call.body(UPDATE)
-        warnings = await update_container(self._find(call), body, self._engine.machine)
+        container = self._find(call)
+        warnings = await update_container(container, body, self._engine.machine)
+        self._engine.publish(container, "update")
         return json_response({"Warnings": warnings})
 
     async def _remove(self, call: Call) -> Response:

@@ -89,6 +89,12 @@ class ImageArchiveRoutes:
                 comment=call.text("comment"),
                 created_by=" ".join([record.path, *record.args]),
             )
+            told = {
+                "comment": call.text("comment"),
+                "imageID": entry.image.id,
+                "imageRef": parse_reference(name).familiar if name else "",
+            }
+            self._engine.publish(container, "commit", told)
         finally:
             if pause:
                 await self._engine.lifecycle.unpause(container)

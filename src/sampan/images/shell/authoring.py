@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from sampan.images.core.image import parse_image
+from sampan.images.core.reference import parse_reference
 from sampan.images.shell.index import Entry
 from sampan.images.shell.layers import diff_id_of
 from sampan.images.shell.store import ImageStore, NewImage, now_text
@@ -42,7 +43,9 @@ async def import_root(
                 "rootfs": {"type": "layers", "diff_ids": [diff_id]},
                 "history": [note],
             }
-            return await _make(store, document, [blob], name, "import")
+            entry = await _make(store, document, [blob], name)
+            store.event("import", entry.id, entry, name or "")
+            return entry
 
 
 def _store_layer(store: ImageStore, file: BinaryIO) -> tuple[str, str]:
@@ -82,7 +85,10 @@ async def commit_container(
             "rootfs": {"type": "layers", "diff_ids": [*parent.diff_ids, blob]},
             "history": [*(old.get("history") or ()), note],
         }
-        return await _make(store, document, [*parent.blobs, blob], name, "commit", parent.id)
+        entry = await _make(store, document, [*parent.blobs, blob], name, parent.id)
+        if name:
+            store.event("tag", entry.id, entry, parse_reference(name).familiar)
+        return entry
 
 
 def _store_difference(store: ImageStore, key: str, diff_ids: Sequence[str]) -> str:
@@ -96,10 +102,7 @@ async def _make(
     document: Mapping[str, Any],
     blobs: Sequence[str],
     name: str | None,
-    action: str,
     parent: str = "",
 ) -> Entry:
     image = parse_image(json.dumps(document, separators=(",", ":")).encode())
-    entry = await store.add(NewImage(image, blobs, [name] if name else (), parent=parent))
-    store.event(action, entry.id, entry, name or "")
-    return entry
+    return await store.add(NewImage(image, blobs, [name] if name else (), parent=parent))

@@ -14,9 +14,15 @@ def start_refusal(reason: str) -> str:
     """Return why a container could not be started."""
     if reason.startswith(_OWN_WORDS):
         return reason
+    hint = ""
+    if "not a directory" in reason.lower():
+        hint = (
+            ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the "
+            "specified host path exists and is the expected type"
+        )
     return (
         "failed to create task for container: failed to create shim task: OCI runtime create "
-        f"failed: unable to start container process: {reason}: unknown"
+        f"failed: unable to start container process: {reason}: unknown{hint}"
     )
 
 

@@ -87,10 +87,10 @@ def _wanted(event: Mapping[str, Any], filters: Filters) -> bool:
     for one in ("container", "image", "network", "volume"):
         wanted = filters.values(one)
         if wanted:
-            names = {actor, name, attributes.get("image", "") if one == "image" else name}
+            names = (actor, name, attributes.get("image", "") if one == "image" else name)
             if kind != one and not (one == "image" and kind == "container"):
                 return False
-            if not any(word in names or actor.startswith(word) for word in wanted):
+            if not any(text.startswith(word) for text in names for word in wanted):
                 return False
     action = event["Action"]
     plain = action.partition(":")[0]

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from sampan.base.units import format_duration
 from sampan.engine.daemon.shell.container import Container
 from sampan.engine.daemon.shell.lifecycle import now_text
 
@@ -74,7 +75,7 @@ class HealthChecks:
             async with asyncio.timeout(timeout_s):
                 code, output = await self._probe(container, command, timeout_s)
                 return code, output[:_OUTPUT_BYTES]
-        return -1, f"Health check exceeded timeout ({timeout_s:g}s)"
+        return -1, f"Health check exceeded timeout ({format_duration(timeout_s)})"
 
     def _judge(
         self,

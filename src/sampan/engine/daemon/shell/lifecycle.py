@@ -314,8 +314,18 @@ class Lifecycle:
             container.restart = None
             container.record.state.status = "exited"
 
-    async def stop(self, container: Container, signal_text: str, timeout_s: int | None) -> bool:
-        """Ask a container to end, and kill it when it takes too long; False when it had ended."""
+    async def stop(
+        self,
+        container: Container,
+        signal_text: str,
+        timeout_s: int | None,
+        *,
+        removed: bool = False,
+    ) -> bool:
+        """Ask a container to end, and kill it when it takes too long; False when it had ended.
+
+        One that is `removed` is not told of as stopped.
+        """
         record = container.record
         async with container.lock:
             record.state.stopped_by_hand = True
@@ -334,7 +344,8 @@ class Lifecycle:
         if not await self._gone(container, None if wait_s < 0 else float(wait_s)):
             await self._signal(container, shim, signal.SIGKILL)
             await self._gone(container, None)
-        self._engine.publish(container, "stop")
+        if not removed:
+            self._engine.publish(container, "stop")
         return True
 
     async def _signal(self, container: Container, shim: ShimHandle, number: int) -> None:

@@ -93,7 +93,7 @@ class Removal:
 
     async def _kill_for_removal(self, container: Container) -> None:
         try:
-            await self._engine.lifecycle.stop(container, "KILL", 10)
+            await self._engine.lifecycle.stop(container, "KILL", 10, removed=True)
         except SampanError as error:
             _LOG.warning("container %s: %s", container.id[:12], error)
 

@@ -73,7 +73,8 @@ def _check_change(host: Mapping[str, Any], given: Mapping[str, Any], start: str)
                 f"{start}Conflicting options: {words} cannot be updated as NanoCPUs has already "
                 "been set"
             )
-    if "MemorySwap" not in given and given.get("Memory", 0) > host["MemorySwap"]:
+    memory = given.get("Memory")
+    if memory and "MemorySwap" not in given and memory > host["MemorySwap"]:
         raise ConflictError(
             f"{start}Memory limit should be smaller than already set memoryswap limit, update the "
             "memoryswap at the same time"

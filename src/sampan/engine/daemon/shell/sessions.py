@@ -65,8 +65,7 @@ class Sessions:
         session = ExecSession(secrets.token_hex(32), container.id, dict(config))
         container.execs[session.id] = session
         self._execs[session.id] = (container, session)
-        command = " ".join(config["Cmd"])
-        self._publish(container, f"exec_create: {command}", {"execID": session.id})
+        self._publish(container, f"exec_create: {_shown(config)}", {"execID": session.id})
         return session
 
     def find(self, exec_id: str) -> tuple[Container, ExecSession]:
@@ -122,8 +121,7 @@ class Sessions:
                 exited(code)
 
         session.running = True
-        command = " ".join(config["Cmd"])
-        self._publish(container, f"exec_start: {command}", {"execID": exec_id})
+        self._publish(container, f"exec_start: {_shown(session.config)}", {"execID": exec_id})
         try:
             session.pid = await shim.exec(
                 exec_id,
@@ -191,6 +189,11 @@ class Sessions:
         finally:
             stream.close()
             self.drop(container, session)
+
+
+def _shown(config: Mapping[str, Any]) -> str:
+    """Return a command as events tell it: without arguments a blank stays, as in Docker."""
+    return f"{config['Cmd'][0]} {' '.join(config['Cmd'][1:])}"
 
 
 def shim_of(container: Container) -> ShimHandle:

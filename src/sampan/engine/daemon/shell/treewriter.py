@@ -29,7 +29,8 @@ class TreeWriter:
     def tree(self, root_fd: int, path: str, name: str) -> None:
         """Write the file or directory at `path` under `name` ("" for the contents of the root)."""
         parent, _, last = path.rstrip("/").rpartition("/")
-        if not last or last in (".", ".."):
+        # A slash at the end asks for what a link leads to.
+        if not last or last in (".", "..") or path.endswith("/"):
             fd = inside.open_path(root_fd, path, _DIRECTORY)
             try:
                 self._tar.directory(fd, name)

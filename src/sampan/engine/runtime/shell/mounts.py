@@ -193,6 +193,8 @@ def attach(step: AttachMount, root_fd: int, given: int = -1) -> None:
         make = inside.make_directory if directory else inside.make_file
         target = make(root_fd, step.destination)
         try:
+            if not directory and stat.S_ISDIR(os.fstat(target).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             _keep_proc(step, target, fd)
             if options.copy_up and step.type == "tmpfs":
                 _copy_up(root_fd, step.destination, fd)
