@@ -52,3 +52,18 @@ if [ ! -f "$root/.tools/debian.tar" ]; then
     mv "$root/.tools/debian.tar.new" "$root/.tools/debian.tar"
     rm -rf "$tree"
 fi
+
+# Emulators of other processors, unpacked and not installed: nothing on this machine shall run
+# foreign programs by itself.
+if [ ! -x "$bin/qemu-arm-static" ]; then
+    echo "tools: unpacking qemu-user-static"
+    tree=$(mktemp -d)
+    chmod 777 "$tree"
+    (
+        cd "$tree"
+        apt-get download -q qemu-user-static >/dev/null 2>&1 || { apt-get update -q; apt-get download -q qemu-user-static; }
+        dpkg -x qemu-user-static_*.deb .
+    )
+    for name in arm aarch64 x86_64; do install "$tree/usr/bin/qemu-$name-static" "$bin/"; done
+    rm -rf "$tree"
+fi

@@ -42,6 +42,7 @@ SOURCE = {
     "docker-registry": "Debian package docker-registry",
     "skopeo": "Debian package skopeo",
     "htpasswd": "Debian package apache2-utils",
+    "qemu-arm-static": "unpacked from Debian's qemu-user-static by .ci/tools.sh",
 }
 
 

@@ -102,6 +102,26 @@ def elf(
     return out + text + data + loader
 
 
+def runnable(machine: int, words: list[int], bits: int = 64) -> bytes:
+    """A Linux program of a few instructions."""
+    wide = bits == 64
+    head_size, entry_size = (64, 56) if wide else (52, 32)
+    start = head_size + entry_size
+    code = b"".join(word.to_bytes(4, "little") for word in words)
+    size = start + len(code)
+    base = 0x400000
+    ident = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]) + bytes(9)
+    out = ident + struct.pack(
+        "<HHIQQQIHHHHHH" if wide else "<HHIIIIIHHHHHH",
+        *(2, machine, 1, base + start, head_size, 0, 0, head_size, entry_size, 1, 0, 0, 0),
+    )
+    if wide:
+        out += struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x10000)
+    else:
+        out += struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 0x10000)
+    return out + code
+
+
 def pe(machine: int, data: bytes) -> bytes:
     """A PE file with one data section."""
     head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
