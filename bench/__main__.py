@@ -1,6 +1,6 @@
 """`python -m bench [SUBJECT] ...`: one subject with its options, or all.
 
-Subjects: store, engine, layers, registry, build.
+Subjects: store, engine, layers, registry, build, ship.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-SUBJECTS = ("store", "engine", "layers", "registry", "build")
+SUBJECTS = ("store", "engine", "layers", "registry", "build", "ship")
 
 
 def main(arguments: list[str]) -> int:

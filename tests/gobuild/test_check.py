@@ -298,6 +298,14 @@ CLEAN: list[tuple[str, dict[str, str]]] = [
         },
     ),
     (
+        "a health check of the program by itself",
+        {
+            "a.go": 'package main\n\nimport "net/http"\n\nfunc health() error {\n'
+            '\t_, err := http.Get("http://127.0.0.1:8080/healthz")\n\treturn err\n}\n',
+            "Dockerfile": dockerfile("RUN CGO_ENABLED=0 go build -o /app"),
+        },
+    ),
+    (
         "zones built in",
         {
             "a.go": ZONES,

@@ -85,12 +85,19 @@ def read_source(path: str, data: bytes) -> GoSource | None:
         head.count(b"\n", 0, match.end()) + 1 if match else 0,
         "!cgo" in constraint,
         libc,
-        bool(b'"net/http"' in head or b'"crypto/tls"' in head) and bool(_TLS_CLIENT.search(data)),
+        bool(b'"net/http"' in head or b'"crypto/tls"' in head)
+        and bool(_TLS_CLIENT.search(data))
+        and not _only_plain(data),
         b"LoadLocation" in data and bool(_ZONE.search(data)),
         b'"time/tzdata"' in head,
         b'x509roots/fallback"' in head,
         constraint,
     )
+
+
+def _only_plain(data: bytes) -> bool:
+    """Tell whether all addresses that a file names are without TLS, as a health check's are."""
+    return b'"http://' in data and b"https" not in data and b"tls." not in data
 
 
 def _constraint(head: bytes) -> str:
