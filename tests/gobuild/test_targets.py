@@ -147,7 +147,7 @@ def test_the_command_answers_in_three_forms() -> None:
 
 
 def test_bad_usage_is_exit_code_2_and_one_line() -> None:
-    for words in (("targets", "--go", "1.2"), ("targets", "linus"), ("build",), ("tragets",)):
+    for words in (("targets", "--go", "1.2"), ("targets", "linus"), ("matrix",), ("tragets",)):
         answer = sampan_go(*words)
         assert answer.returncode == 2
         assert answer.stderr.startswith("sampan go") and answer.stderr.count("\n") == 1

@@ -16,11 +16,11 @@ COMMANDS: Final = {
     "targets": "The table of platforms, levels and CGO_ENABLED: what compiles, what it needs.",
     "check": "What in a project cannot work or will surprise; --fix repairs what is safe.",
     "inspect": "What a binary is: platform, level, cgo, libraries; and where it runs.",
+    "build": "Cross-build a matrix of targets, inspect and prove each.",
     "prove": "Run a binary on the emulated processor of a device.",
     "explain": "From a log, a trace or kernel lines to the cause in the build settings.",
 }
 LATER: Final = {
-    "build": "Cross-build a matrix of targets.",
     "matrix": "Write a CI matrix of the project's targets.",
     "doc": "What the standard library does differently without cgo.",
 }
