@@ -18,11 +18,11 @@ COMMANDS: Final = {
     "inspect": "What a binary is: platform, level, cgo, libraries; and where it runs.",
     "build": "Cross-build a matrix of targets, inspect and prove each.",
     "prove": "Run a binary on the emulated processor of a device.",
+    "doc": "`doc nocgo`: what the standard library does differently without cgo.",
     "explain": "From a log, a trace or kernel lines to the cause in the build settings.",
 }
 LATER: Final = {
     "matrix": "Write a CI matrix of the project's targets.",
-    "doc": "What the standard library does differently without cgo.",
 }
 """Commands that are planned and answer that they are not there."""
 

@@ -8,7 +8,15 @@ from typing import Final
 
 from sampan.base.record import record
 
-__all__ = ["CGO_MODULES", "GoNeeds", "GoSource", "read_gomod", "read_source", "summed"]
+__all__ = [
+    "CGO_MODULES",
+    "CGO_PACKAGES",
+    "GoNeeds",
+    "GoSource",
+    "read_gomod",
+    "read_source",
+    "summed",
+]
 
 CGO_MODULES: Final[Mapping[str, str]] = {
     "github.com/mattn/go-sqlite3": "use modernc.org/sqlite for a driver without cgo",
@@ -35,6 +43,18 @@ CGO_MODULES: Final[Mapping[str, str]] = {
     "fyne.io/fyne": "",
 }
 """Modules that do not work without cgo, and what does."""
+CGO_PACKAGES: Final = (
+    "net",
+    "net/http",
+    "os/user",
+    "plugin",
+    "crypto/x509",
+    "crypto/tls",
+    "time",
+    "runtime/cgo",
+    "C",
+)
+"""Packages whose behaviour has to do with cgo, or is thought to."""
 _REQUIRE: Final = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+)\s+v[\w.+-]+(.*)$", re.M)
 _IMPORT_C: Final = re.compile(rb'^(?:import\s+|\s+)"C"\s*$', re.M)
 _TLS_CLIENT: Final = re.compile(
@@ -56,6 +76,7 @@ class GoSource:
     zones_built_in: bool = False
     roots_built_in: bool = False
     constraint: str = ""
+    packages: tuple[str, ...] = ()
 
 
 @record
@@ -92,6 +113,7 @@ def read_source(path: str, data: bytes) -> GoSource | None:
         b'"time/tzdata"' in head,
         b'x509roots/fallback"' in head,
         constraint,
+        tuple(name for name in CGO_PACKAGES if f'"{name}"'.encode() in head),
     )
 
 
