@@ -192,3 +192,27 @@ def test_a_file_is_not_mounted_on_a_directory(engine: EngineServer) -> None:
     said = failed.stderr.decode()
     assert "not a directory" in said.lower()
     assert "Are you trying to mount a directory onto a file (or vice-versa)?" in said
+
+
+def test_images_stay_for_what_runs_and_what_is_built_upon_them(
+    engine: EngineServer, box: str
+) -> None:
+    engine.docker("commit", box, "base:1")
+    id_ = engine.out("inspect", "-f", "{{.Id}}", "base:1").strip()
+    engine.docker("run", "-d", "--network", "none", "--name", "user", "base:1", "sleep", "600")
+    try:
+        refused = engine.docker("rmi", "base:1", check=False).stderr.decode()
+        assert "(must force)" in refused
+        assert engine.out("rmi", "-f", "base:1") == "Untagged: base:1\n"
+        assert engine.out("exec", "user", "cat", "/data/seed") == "from the image\n"
+        engine.docker("tag", id_, "base:1")
+        engine.docker("commit", "user", "above:1")
+    finally:
+        engine.docker("rm", "-f", "user")
+    refused = engine.docker("rmi", "-f", id_, check=False).stderr.decode()
+    assert "(cannot be forced) - image has dependent child images" in refused
+    assert engine.out("rmi", "base:1") == "Untagged: base:1\n"
+    assert id_ not in engine.out("images", "-q", "--no-trunc").split()
+    assert id_ in engine.out("images", "-aq", "--no-trunc").split()
+    assert engine.out("image", "inspect", "-f", "{{.Parent}}", "above:1").strip() == id_
+    assert f"Deleted: {id_}" in engine.out("rmi", "above:1").splitlines()

@@ -37,30 +37,45 @@ async def _remove(store: ImageStore, text: str, users: Users, force: bool) -> li
     by_id = not meant
     names = meant or [*entry.tags, *entry.digests]
     holders = list(users(entry.id))
+    children = [one for one in store.index.entries() if one.parent == entry.id]
     if by_id:
         _check_by_id(entry, holders, force)
+        if children:
+            raise ConflictError(
+                f"conflict: unable to delete {_short(entry.id)} (cannot be forced) - image has "
+                "dependent child images"
+            )
     last = by_id or len(entry.tags) <= len([one for one in names if "@" not in one])
-    if last and not by_id:
-        _check_by_name(text, entry, holders, force)
+    if last and not by_id and holders and not force:
+        raise ConflictError(
+            f'conflict: unable to remove repository reference "{text}" (must force) - '
+            f"container {holders[0].lstrip('!')} is using its referenced image {_short(entry.id)}"
+        )
     gone = []
     for name in dict.fromkeys([*names, *(entry.digests if last else ())]):
         store.index.unname(name)
         gone.append({"Untagged": parse_reference(name).familiar})
         store.event("untag", entry.id, entry)
-    if not entry.tags and not (holders and not by_id):
+    # What a container runs, and what others are built upon, stays without a name.
+    if not entry.tags and not children and not any(one.startswith("!") for one in holders):
         for one in store.index.family(entry):
             if one is entry or not (one.tags or users(one.id)):
                 gone += await _drop(store, one)
+        gone += await _drop_parents(store, entry, users)
     return gone
 
 
-def _check_by_name(text: str, entry: Entry, holders: Sequence[str], force: bool) -> None:
-    running = any(one.startswith("!") for one in holders)
-    if holders and (running or not force) and not (force and not running):
-        raise ConflictError(
-            f'conflict: unable to remove repository reference "{text}" (must force) - '
-            f"container {holders[0].lstrip('!')} is using its referenced image {_short(entry.id)}"
-        )
+async def _drop_parents(store: ImageStore, entry: Entry, users: Users) -> list[dict[str, str]]:
+    """Forget those without a name that only stayed for the sake of what has gone."""
+    gone: list[dict[str, str]] = []
+    entries = {one.id: one for one in store.index.entries()}
+    parent = entries.pop(entry.parent, None)
+    while parent is not None and not parent.tags and not users(parent.id):
+        if any(one.parent == parent.id for one in entries.values()):
+            break
+        gone += await _drop(store, parent)
+        parent = entries.pop(parent.parent, None)
+    return gone
 
 
 def _check_by_id(entry: Entry, holders: Sequence[str], force: bool) -> None:
