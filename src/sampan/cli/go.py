@@ -10,7 +10,7 @@ from typing import Final, cast
 from sampan.base.errors import SampanError
 from sampan.base.nearest import nearest
 
-__all__ = ["COMMANDS", "LATER", "main"]
+__all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
     "targets": "The table of platforms, levels and CGO_ENABLED: what compiles, what it needs.",
@@ -18,13 +18,10 @@ COMMANDS: Final = {
     "inspect": "What a binary is: platform, level, cgo, libraries; and where it runs.",
     "build": "Cross-build a matrix of targets, inspect and prove each.",
     "prove": "Run a binary on the emulated processor of a device.",
+    "matrix": "Write a CI matrix of targets that exist, or verify one.",
     "doc": "`doc nocgo`: what the standard library does differently without cgo.",
     "explain": "From a log, a trace or kernel lines to the cause in the build settings.",
 }
-LATER: Final = {
-    "matrix": "Write a CI matrix of the project's targets.",
-}
-"""Commands that are planned and answer that they are not there."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,11 +31,8 @@ def main(arguments: Sequence[str]) -> int:
         print(_help())
         return 0 if words else 2
     name, *rest = words
-    if name in LATER:
-        print(f"sampan go {name}: not supported yet", file=sys.stderr)
-        return 2
     if name not in COMMANDS:
-        guess = nearest(name, [*COMMANDS, *LATER])
+        guess = nearest(name, list(COMMANDS))
         hint = f" (did you mean {guess}?)" if guess else ""
         print(f"sampan go: no such command: {name}{hint}", file=sys.stderr)
         return 2
@@ -55,6 +49,4 @@ def main(arguments: Sequence[str]) -> int:
 def _help() -> str:
     lines = ["usage: sampan go COMMAND [ARGUMENTS]", "", "The Go doctor.", ""]
     lines += [f"  {name:<8} {summary}" for name, summary in COMMANDS.items()]
-    lines += ["", "Not supported yet:"]
-    lines += [f"  {name:<8} {summary}" for name, summary in LATER.items()]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ __all__ = [
     "CGO_MODES",
     "Cell",
     "cell_environment",
+    "gcc_of",
     "plan_cells",
     "proving_device",
     "split_targets",
@@ -100,6 +101,17 @@ def zig_target(row: Row, glibc: str = "") -> str:
         soft = row.level.startswith("5") or "softfloat" in row.level
         libc += "eabi" if soft else "eabihf"
     return f"{machine}-linux-{libc}" + (f".{glibc}" if glibc else "")
+
+
+def gcc_of(row: Row) -> tuple[str, str]:
+    """Return the command and Debian's package of a cross gcc; InvalidError without one."""
+    if row.goos == "windows" and row.goarch in ("386", "amd64"):
+        machine = "i686" if row.goarch == "386" else "x86_64"
+        return f"{machine}-w64-mingw32-gcc", "gcc-mingw-w64"
+    if row.goos != "linux" or not row.toolchain.endswith("-gcc"):
+        raise InvalidError(f"Debian has no cross gcc for {row.goos}/{row.goarch}")
+    # Names of packages have dashes where triples have underscores.
+    return row.toolchain, f"gcc-{row.toolchain.removesuffix('-gcc').replace('_', '-')}"
 
 
 def cell_environment(cell: Cell, compiler: str = "", cxx: str = "") -> dict[str, str]:

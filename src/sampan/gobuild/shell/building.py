@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from sampan.base.errors import InvalidError
 from sampan.base.record import record
-from sampan.gobuild.core.buildplan import Cell, cell_environment, proving_device, zig_target
+from sampan.gobuild.core.buildplan import Cell, cell_environment, gcc_of, proving_device, zig_target
 from sampan.gobuild.core.explain.diagnosis import Diagnosis, diagnose
 from sampan.gobuild.shell.binaries import inspected
 from sampan.gobuild.shell.proof import Proof, prove
@@ -94,9 +94,9 @@ def _compiler(matrix: Matrix, cell: Cell) -> str:
             raise InvalidError("zig is not on PATH (pip install ziglang)")
         return f"{zig} cc -target {zig_target(cell.row, matrix.glibc)}"
     if matrix.compiler == "gcc":
-        name = cell.row.toolchain
+        name, package = gcc_of(cell.row)
         if not shutil.which(name):
-            raise InvalidError(f"{cell.platform}: no C compiler {name} on PATH")
+            raise InvalidError(f"{cell.platform}: no C compiler {name} on PATH (Debian: {package})")
         return name
     return ""
 
