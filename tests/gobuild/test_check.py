@@ -86,7 +86,24 @@ FAULTS: list[tuple[str, dict[str, str], list[str]]] = [
     ),
     ("CGO_ENABLED=false", {"a.sh": "CGO_ENABLED=false go build\n"}, ["cgo-value"]),
     ("sqlite without cgo", {"go.mod": SQLITE, "Makefile": "CGO_ENABLED=0\n"}, ["cgo-off"]),
+    (
+        "an imported driver without cgo",
+        {
+            "go.mod": SQLITE,
+            "a.go": 'package main\n\nimport _ "github.com/mattn/go-sqlite3"\n\nfunc main() {}\n',
+            "a.sh": "CGO_ENABLED=0 go build\n",
+        },
+        ["cgo-off"],
+    ),
     ("import C without cgo", {"a.go": CGO, "a.sh": "CGO_ENABLED=0 go build\n"}, ["cgo-off"]),
+    (
+        "C in a package for Linux",
+        {
+            "a/a.go": "//go:build linux && cgo\n\n" + CGO.replace("main", "a"),
+            "a.sh": "CGO_ENABLED=0 go build\n",
+        },
+        ["cgo-off"],
+    ),
     ("cgo lost by crossing", {"a.go": CGO, "a.sh": "GOARCH=arm64 go build\n"}, ["cgo-unset"]),
     (
         "cgo with the host's compiler",
@@ -368,6 +385,32 @@ CLEAN: list[tuple[str, dict[str, str]]] = [
         {
             "a.sh": "echo usage: GOOS=os GOARCH=arch ./a.sh\nCGO_ENABLED=0 go build\n",
             "types.go": "//go:build ignore\n\n" + CGO,
+        },
+    ),
+    (
+        "C in other programs, systems and behind tags",
+        {
+            "main.go": PLAIN,
+            "export/lib.go": CGO,
+            "mount/a.go": "//go:build cmount && linux\n\n" + CGO.replace("main", "mount"),
+            "disk/b_darwin.go": CGO.replace("main", "disk"),
+            "disk/c.go": "//go:build darwin || freebsd\n\n" + CGO.replace("main", "disk"),
+            "Makefile": "build:\n\tCGO_ENABLED=0 GOARCH=arm64 go build .\n",
+        },
+    ),
+    (
+        "names of platforms that container tools understand",
+        {WORKFLOW: MULTI % "linux/x86_64,linux/aarch64,linux/arm/7"},
+    ),
+    (
+        "a driver for tests only",
+        {"go.mod": SQLITE, "main.go": PLAIN, "a.sh": "CGO_ENABLED=0 GOARCH=arm64 go build\n"},
+    ),
+    (
+        "a file for one platform beside others",
+        {
+            "tools/Dockerfile": dockerfile("RUN CGO_ENABLED=0 go install a.b/c"),
+            WORKFLOW: MULTI % "linux/amd64,linux/arm64",
         },
     ),
     ("not about Go", {"Dockerfile": "FROM node\nRUN npm ci\n", "a.yaml": pod("amd64", "nginx")}),

@@ -38,7 +38,9 @@ def read_project(root: str) -> tuple[Project, list[str]]:
             continue
         data = _content(path, _GO_LIMIT if go else _TEXT_LIMIT)
         if data is None:
-            unread.append(name)
+            # Of YAML that may be anything, only what is of a size that people write is looked at.
+            if kind != "manifest":
+                unread.append(name)
         elif go:
             if source := read_source(name, data):
                 sources.append(source)
@@ -63,7 +65,8 @@ def _walk(root: str, unread: list[str]) -> Iterator[str]:
         for entry in entries:
             count += 1
             if entry.is_dir(follow_symlinks=False):
-                hidden = entry.name.startswith(".") and entry.name != ".github"
+                # Go itself leaves out folders that begin with an underscore or a dot.
+                hidden = entry.name.startswith((".", "_")) and entry.name != ".github"
                 if not hidden and entry.name not in _SKIPPED:
                     stack.append(entry.path)
             elif entry.is_file(follow_symlinks=False):

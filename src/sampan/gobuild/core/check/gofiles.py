@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from sampan.base.record import record
@@ -55,6 +55,14 @@ CGO_PACKAGES: Final = (
     "C",
 )
 """Packages whose behaviour has to do with cgo, or is thought to."""
+_SYSTEMS: Final = frozenset(
+    "aix android darwin dragonfly freebsd illumos ios js netbsd openbsd plan9 solaris wasip1 "
+    "windows".split()
+)
+_USUAL_TAGS: Final = frozenset(
+    "cgo linux unix gc 386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le "
+    "riscv64 s390x wasm".split()
+)
 _REQUIRE: Final = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+)\s+v[\w.+-]+(.*)$", re.M)
 _IMPORT_C: Final = re.compile(rb'^(?:import\s+|\s+)"C"\s*$', re.M)
 _TLS_CLIENT: Final = re.compile(
@@ -77,6 +85,8 @@ class GoSource:
     roots_built_in: bool = False
     constraint: str = ""
     packages: tuple[str, ...] = ()
+    main: bool = False
+    cgo_modules: tuple[str, ...] = ()
 
 
 @record
@@ -114,6 +124,8 @@ def read_source(path: str, data: bytes) -> GoSource | None:
         b'x509roots/fallback"' in head,
         constraint,
         tuple(name for name in CGO_PACKAGES if f'"{name}"'.encode() in head),
+        re.search(rb"^package main\b", head, re.M) is not None,
+        tuple(name for name in CGO_MODULES if f'"{name}'.encode() in head),
     )
 
 
@@ -144,16 +156,20 @@ def summed(sources: Iterable[GoSource], gomod: str) -> GoNeeds:
     version, modules = read_gomod(gomod)
     listed = list(sources)
     optional = {one.path.rpartition("/")[0] for one in listed if one.without_cgo}
+    programs = {one.path.rpartition("/")[0] for one in listed if one.main}
     cgo, remedy = "", ""
     for path, indirect in modules:
         known = next(
             (name for name in CGO_MODULES if path == name or path.startswith(f"{name}/")), ""
         )
-        if known and not indirect:
+        # What only tests import is not in the program.
+        imported = any(known in one.cgo_modules and _always_built(one, programs) for one in listed)
+        if known and not indirect and (imported or not listed):
             cgo, remedy = f"{path} needs it (go.mod)", CGO_MODULES[known]
             break
     for one in listed:
-        if not cgo and one.cgo and one.path.rpartition("/")[0] not in optional:
+        folder = one.path.rpartition("/")[0]
+        if not cgo and one.cgo and folder not in optional and _always_built(one, programs):
             cgo = f'{one.path}:{one.cgo} has import "C"'
     return GoNeeds(
         version,
@@ -163,3 +179,20 @@ def summed(sources: Iterable[GoSource], gomod: str) -> GoNeeds:
         any(one.tls_client for one in listed) and not any(one.roots_built_in for one in listed),
         any(one.zones for one in listed) and not any(one.zones_built_in for one in listed),
     )
+
+
+def _always_built(source: GoSource, programs: Set[str]) -> bool:
+    """Tell whether a file is in usual Linux builds: no tag of its own, no other system.
+
+    A program in C beside others (`package main` in one of several folders) is a build of its own.
+    """
+    if source.main and len(programs) > 1:
+        return False
+    stem = source.path.rpartition("/")[2].removesuffix(".go").split("_")[1:]
+    if any(part in _SYSTEMS for part in stem):
+        return False
+    words = set(re.findall(r"!?[\w.]+", source.constraint))
+    named = {word.lstrip("!") for word in words}
+    if any(word not in _USUAL_TAGS and not word.startswith("go1.") for word in named - _SYSTEMS):
+        return False
+    return not (words & _SYSTEMS) or bool(words & {"linux", "unix"})

@@ -32,6 +32,15 @@ _VARIANTS: Final = frozenset(
     "linux/mips linux/mipsle windows/amd64 windows/arm64".split()
 )
 
+_OTHER_NAMES: Final = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "i386": "386",
+    "armhf": "arm/v7",
+    "armel": "arm/v6",
+}
+
 
 def platforms_in(source: SourceFile, release: Release) -> tuple[list[str], list[Finding]]:
     """Return the container platforms that a CI file or Makefile builds for, and the wrong ones."""
@@ -39,7 +48,7 @@ def platforms_in(source: SourceFile, release: Release) -> tuple[list[str], list[
     wrong: list[Finding] = []
     for match in _PLATFORMS.finditer(source.text):
         for part in re.finditer(r"[\w/.]+", match[1]):
-            name = part[0].lower()
+            name = _normal(part[0].lower())
             if name in _VARIANTS:
                 found.append(name)
                 continue
@@ -60,6 +69,16 @@ def platforms_in(source: SourceFile, release: Release) -> tuple[list[str], list[
                 )
             )
     return found, wrong
+
+
+def _normal(name: str) -> str:
+    """A platform as container tools understand it: `linux/aarch64` and `linux/arm/7` are known."""
+    parts = name.split("/")
+    if len(parts) > 1:
+        parts[1] = _OTHER_NAMES.get(parts[1], parts[1])
+    if len(parts) == 3 and parts[2] in ("5", "6", "7", "8"):
+        parts[2] = f"v{parts[2]}"
+    return "/".join(parts)
 
 
 def check_pipeline(source: SourceFile, release: Release) -> Iterator[Finding]:
