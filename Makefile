@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP) ## Bring up the stack, ship a Go service, send it requests, keep serving until Ctrl-C
-	@go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || $(BIN)/pip install --quiet --editable '.[go]'
+	@go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || [ -x $(BIN)/go ] || $(BIN)/pip install --quiet --editable '.[go]'
 	@DEMO_SECONDS=$(DEMO_SECONDS) $(BIN)/sampan demo
 
 test: $(STAMP) ## Run the tests (ARGS="tests/wire -k watch" picks some)
