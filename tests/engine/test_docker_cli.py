@@ -148,6 +148,17 @@ def test_a_restart_policy_starts_again(engine: EngineServer) -> None:
     assert engine.out("inspect", "-f", "{{.RestartCount}}", "again") == "2\n"
 
 
+def test_what_is_not_said_of_a_check_is_the_images(engine: EngineServer) -> None:
+    engine.docker("create", "--name", "made", "busybox")
+    change = 'HEALTHCHECK --interval=7s --retries=2 CMD ["true"]'
+    engine.docker("commit", "--change", change, "made", "checked")
+    engine.docker("create", "--name", "own", "--health-interval", "9s", "checked")
+    shown = engine.out("inspect", "-f", "{{json .Config.Healthcheck}}", "own")
+    assert json.loads(shown) == {"Test": ["CMD", "true"], "Interval": 9 * 10**9, "Retries": 2}
+    engine.docker("rm", "own")
+    engine.docker("rmi", "checked")
+
+
 def test_health_becomes_known(engine: EngineServer) -> None:
     check = (
         "--health-cmd",

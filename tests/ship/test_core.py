@@ -19,6 +19,7 @@ from sampan.ship.core.container import (
     candidate_of,
     container_body,
     health_port,
+    health_timeout_s,
     ports_for,
     shares_network,
 )
@@ -198,6 +199,25 @@ def test_a_candidate_takes_no_port_of_the_release_that_runs() -> None:
     assert bindings_of(seen) == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]}
     assert candidate_of(body, "")["HostConfig"]["PortBindings"] == {}
     assert body["HostConfig"]["RestartPolicy"] == {"Name": "unless-stopped"}
+
+
+def test_the_check_of_an_image_is_asked_often_until_it_first_succeeds() -> None:
+    found = settings("")
+    second = 10**9
+    slow = {"Test": ["CMD", "x"]}
+    check = container_body(found, "i", (), image_check=slow)["Healthcheck"]
+    assert check == {"StartPeriod": 30 * second, "StartInterval": second // 10}
+    assert health_timeout_s(found, slow) == 60
+    assert health_timeout_s(found, {**slow, "Interval": second}) == 30
+    for image in (
+        None,
+        {"Test": ["NONE"]},
+        {**slow, "StartInterval": 1},
+        {**slow, "Interval": second},
+    ):
+        assert "Healthcheck" not in container_body(found, "i", (), image_check=image)
+    own = settings("[health]\nhttp = '/'")
+    assert health_timeout_s(own, slow) == 30
 
 
 def release(number: int, outcome: str = "live", image: str = "", **more: Any) -> Release:

