@@ -23,7 +23,8 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._naming = threading.Lock()
         self._asked = 0
         self._written = 0
         self._gone = False
@@ -39,9 +40,9 @@ class RecordFile:
         asyncio.get_running_loop().run_in_executor(None, self._try_write, self._asked, data)
 
     def remove(self) -> None:
-        """Remove the record; what is still to be written is not. Waits for a write under way."""
-        self._gone = True
-        with self._lock:
+        """Remove the record. What is still to be written is not, nor is it waited for."""
+        with self._naming:
+            self._gone = True
             self._path.unlink(missing_ok=True)
 
     def _try_write(self, number: int, data: bytes) -> None:
@@ -51,16 +52,19 @@ class RecordFile:
             _LOG.warning("%s is not up to date: %s", self._path, error)
 
     def _write(self, number: int, data: bytes) -> None:
-        with self._lock:
+        with self._writing:
             if self._gone or number <= self._written:
                 return
             temporary = self._path.with_suffix(".new")
             try:
                 _write_whole(temporary, data)
-                os.replace(temporary, self._path)
+                with self._naming:
+                    if not self._gone:
+                        os.replace(temporary, self._path)
             except OSError:
                 temporary.unlink(missing_ok=True)
-                raise
+                if not self._gone:  # else its directory may be gone
+                    raise
             self._written = number
 
 
