@@ -180,6 +180,20 @@ def test_an_interrupted_ship_is_taken_back(stack: Stack, source: Path) -> None:
     assert page(stack) == "one\n"
 
 
+def test_a_build_is_interrupted_too(stack: Stack, source: Path) -> None:
+    write(source, "FROM busybox\nRUN echo under way; sleep 1000\n")
+    command = stack.words("ship", "--verbose", str(source))
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=stack.environment
+    ) as process:
+        assert process.stdout is not None
+        assert any("| under way" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert "build    FAILED: interrupted" in process.stdout.read()
+        assert process.wait(30) == 130
+    assert names(stack) == ""
+
+
 def test_a_stranger_with_the_same_name_is_left_alone(stack: Stack, source: Path) -> None:
     stack.shell("docker run -d --name web --stop-signal KILL busybox sleep 1000")
     assert "was not shipped" in stack.run("ship", str(source), code=1).stderr

@@ -229,6 +229,9 @@ class _Work:
         return done
 
     def _failed(self, release: Release, error: StepFailed, now: Release | None) -> Release:
+        if self._cancelled.is_set():
+            # What a cut connection looks like says nothing.
+            error = StepFailed(error.step, "interrupted", "ship again")
         self._report.failed(error)
         running = now is not None and self._rollout.is_running(now)
         if now is not None and running:
