@@ -312,6 +312,18 @@ def furnished(shared_engine: EngineServer) -> Iterator[EngineServer]:
 
 
 @pytest.mark.real
+def test_an_id_is_shown_for_each_name(furnished: EngineServer, tmp_path: Path) -> None:
+    require_docker(28)
+    furnished.docker("tag", "busybox", "again:1")
+    try:
+        shown = Own(furnished, tmp_path).out("images", "-q")
+        assert len(shown.split()) == 2
+        assert shown.split() == furnished.out("images", "-q").split()
+    finally:
+        furnished.docker("rmi", "again:1")
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("line", LISTS)
 def test_the_same_as_docker_says(furnished: EngineServer, tmp_path: Path, line: str) -> None:
     require_docker(28)

@@ -28,9 +28,6 @@ def _list(session: Session, parsed: Parsed) -> int:
     found = session.images.list(parsed.on("all"), wanted=wanted)
     with_digests = digests or ".Digest" in parsed.text("format")
     rows = image_rows(found, time.time(), not parsed.on("no-trunc"), with_digests)
-    if parsed.on("quiet"):
-        # An image has one id, however many names.
-        rows = list({row["ID"]: row for row in rows}.values())
     output(parsed, "image", rows, "ID", _WITH_DIGESTS if digests else "")
     return 0
 
