@@ -59,7 +59,9 @@ class RecordFile:
             try:
                 _write_whole(temporary, data)
                 with self._naming:
-                    if not self._gone:
+                    if self._gone:
+                        temporary.unlink(missing_ok=True)
+                    else:
                         os.replace(temporary, self._path)
             except OSError:
                 temporary.unlink(missing_ok=True)
