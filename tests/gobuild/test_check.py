@@ -448,6 +448,34 @@ def test_what_is_safe_is_repaired_and_then_clean() -> None:
     assert rules(files | texts) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("Dockerfile", "dockerfile"),
+        ("build/Dockerfile.arm64", "dockerfile"),
+        ("dev.dockerfile", "dockerfile"),
+        ("Containerfile", "dockerfile"),
+        ("dockerfiles.py", ""),
+        ("Dockerfile.dockerignore", ""),
+        ("dockerfile.go", ""),
+        ("x/Makefile", "script"),
+        (".github/workflows/a.yml", "pipeline"),
+        ("ci/.gitlab-ci.yml", "pipeline"),
+        (".goreleaser.yaml", "goreleaser"),
+        ("deploy/a.yaml", "manifest"),
+        ("main.go", ""),
+    ],
+)
+def test_a_file_is_known_by_its_name(path: str, kind: str) -> None:
+    assert kind_of(path) == kind
+
+
+def test_this_project_is_clean() -> None:
+    root = Path(__file__).parents[2]
+    project, _ = read_project(str(root))
+    assert [str(one.diagnostic) for one in check_project(project, RELEASE)] == []
+
+
 def test_gomod_and_sources() -> None:
     version, modules = read_gomod(
         "module a.b/c\n\ngo 1.25.3\n\nrequire (\n\tx.org/y v1.0.0\n"

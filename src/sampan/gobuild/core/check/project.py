@@ -21,6 +21,9 @@ _IMAGE: Final = re.compile(
     r"(?:-t|--tag|tags:|images?:)[ =]+[\"']?([a-z0-9][\w./-]*/?[\w.-]+)(?::|\s|$)", re.M
 )
 
+_DOCKERFILE: Final = re.compile(r"(?:docker|container)file(?:[._-].+)?|.+\.dockerfile")
+_NO_DOCKERFILE: Final = (".md", ".go", ".py", ".dockerignore", ".json", ".yml", ".yaml")
+
 
 @record
 class Project:
@@ -38,8 +41,8 @@ def kind_of(path: str) -> str:
     """
     name = path.rpartition("/")[2]
     lower = name.lower()
-    if lower.startswith(("dockerfile", "containerfile")) or lower.endswith(".dockerfile"):
-        return "" if lower.endswith((".md", ".dockerignore", ".go")) else "dockerfile"
+    if _DOCKERFILE.fullmatch(lower) and not lower.endswith(_NO_DOCKERFILE):
+        return "dockerfile"
     if lower in ("makefile", "gnumakefile", "justfile") or lower.endswith((".mk", ".sh", ".bash")):
         return "script"
     if not lower.endswith((".yml", ".yaml")):
