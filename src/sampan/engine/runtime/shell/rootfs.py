@@ -160,13 +160,14 @@ class RootBuilder:
         options = parse_options(["nosuid", "nodev", "noexec", "mode=755"])
         target = AttachMount(step.destination, "tmpfs", "tmpfs", options)
         mounts.attach(target, self._root_fd)
+        view = inside.open_path(self._root_fd, step.destination)
         for mounted in sorted(self._cgroup_paths):
             name = mounted.rpartition("/")[2]
+            os.mkdir(name, 0o755, dir_fd=view)
             self._bind_cgroup(step, mounted, f"{step.destination}/{name}")
         if step.options.read_only:
-            fd = inside.open_path(self._root_fd, step.destination)
-            syscalls.mount_setattr(fd, set_=RDONLY)
-            os.close(fd)
+            syscalls.mount_setattr(view, set_=RDONLY)
+        os.close(view)
 
     def _bind_cgroup(self, step: ViewCgroups, mounted: str, destination: str) -> None:
         source = mounted + self._cgroup_paths[mounted]
