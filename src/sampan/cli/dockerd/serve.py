@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -176,6 +177,8 @@ def _is_daemon(pid: int) -> bool:
 async def _serve(settings: Settings, listeners: Listeners, words: Sequence[str]) -> None:
     began = time.monotonic()
     engine = await Engine.open(settings.engine)
+    gc.collect()
+    gc.freeze()  # what is there from the start is not looked through at every collection
     server = RestServer(api_router(engine))
     cri = _cri_server(engine) if settings.engine.cri_socket else None
     stop = asyncio.Event()
