@@ -1,11 +1,13 @@
-"""One engine for the tests that share it; each leaves it without containers."""
+"""One engine for the tests that share it, and engines of their own for those that kill it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.engine_server import EngineServer, busybox_archive
+from tests.netns import NetworkNamespace
 from tests.real import require_root
 from tests.real_dockerd import RealDockerd
 
@@ -25,6 +27,25 @@ def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineSe
 def engine(shared_engine: EngineServer) -> Iterator[EngineServer]:
     yield shared_engine
     shared_engine.clear()
+
+
+@pytest.fixture
+def netns() -> Iterator[NetworkNamespace]:
+    require_root()
+    made = NetworkNamespace.make()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path, netns: NetworkNamespace) -> Iterator[EngineServer]:
+    server = EngineServer(tmp_path, netns=netns.path).start()
+    server.load()
+    try:
+        yield server
+        server.clear()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

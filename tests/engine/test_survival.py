@@ -6,35 +6,15 @@ import os
 import random
 import select
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 from tests.engine_server import EngineServer
 from tests.netns import NetworkNamespace
-from tests.real import require, require_root
+from tests.real import require
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
-
-
-@pytest.fixture
-def netns() -> Iterator[NetworkNamespace]:
-    require_root()
-    made = NetworkNamespace.make()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def own(tmp_path: Path, netns: NetworkNamespace) -> Iterator[EngineServer]:
-    server = EngineServer(tmp_path, netns=netns.path).start()
-    server.load()
-    try:
-        yield server
-        server.clear()
-    finally:
-        server.stop()
 
 
 def cgroups_of(ids: list[str]) -> list[str]:

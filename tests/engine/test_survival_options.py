@@ -7,13 +7,12 @@ import random
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.engine_server import EngineServer
 from tests.netns import NetworkNamespace
-from tests.real import require, require_root
+from tests.real import require
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -28,25 +27,6 @@ MANY_WAYS = (
     "--rm --network mine -v /gone busybox true",
     "--rm --security-opt no-new-privileges --cgroup-parent /survival-parent busybox false",
 )
-
-
-@pytest.fixture
-def netns() -> Iterator[NetworkNamespace]:
-    require_root()
-    made = NetworkNamespace.make()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def own(tmp_path: Path, netns: NetworkNamespace) -> Iterator[EngineServer]:
-    server = EngineServer(tmp_path, netns=netns.path).start()
-    server.load()
-    try:
-        yield server
-        server.clear()
-    finally:
-        server.stop()
 
 
 def client(own: EngineServer, *words: str) -> subprocess.Popen[bytes]:
