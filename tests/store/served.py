@@ -11,6 +11,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from tests.store.buckets import Buckets
 
+from sampan.raft import ConfChange
 from sampan.store.api import auth, cluster, maintenance
 from sampan.store.api.service import Context
 from sampan.store.core.access import Access
@@ -51,7 +52,9 @@ class Turns:
     """A log of one member: what is proposed is applied in the next turn of the loop, in order."""
 
     def __init__(self, sink: StateMachine) -> None:
-        self.term = 1
+        self.term = self.applied_term = 1
+        self.leader = MEMBER
+        self.leads = True
         self.last_index = 0
         self.entries: list[bytes] = []
         self.pending = 0
@@ -63,7 +66,14 @@ class Turns:
         loop = asyncio.get_running_loop()
         loop.call_soon(self._sink.apply, self.last_index, [entry], [context])
 
-    def read_barrier(self, ready: Callable[[], None]) -> None:
+    @property
+    def committed_index(self) -> int:
+        return self.last_index
+
+    def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
+        raise NotImplementedError
+
+    def read_barrier(self, ready: Callable[[], None], failed: Callable[[RpcError], None]) -> None:
         asyncio.get_running_loop().call_soon(ready)
 
 

@@ -216,11 +216,6 @@ def test_the_member_is_listed_and_its_peer_urls_change() -> None:
 MEMBERSHIP: list[tuple[str, Message, StoreError]] = [
     ("MemberAdd", rpc.MemberAddRequest(), errors.MEMBER_BAD_URLS),
     ("MemberAdd", rpc.MemberAddRequest(peerURLs=[PEER_URL]), errors.PEER_URL_EXIST),
-    (
-        "MemberAdd",
-        rpc.MemberAddRequest(peerURLs=["http://a:1"]),
-        errors.MEMBERSHIP_NOT_SUPPORTED,
-    ),
     ("MemberRemove", rpc.MemberRemoveRequest(ID=1), errors.MEMBER_NOT_FOUND),
     ("MemberRemove", rpc.MemberRemoveRequest(ID=MEMBER), errors.MEMBER_NOT_ENOUGH_STARTED),
     ("MemberPromote", rpc.MemberPromoteRequest(ID=1), errors.MEMBER_NOT_FOUND),

@@ -17,6 +17,7 @@ from tests.store.disk import IDENTITY, Lines, Recorder, entries_of, open_wal, ru
 from sampan.store.shell.single_log import LogClosedError, MemoryLog, SingleLog
 from sampan.store.shell.wal_files import NoSpaceError, WalFailedError
 from sampan.store.shell.wal_writer import Wal
+from sampan.wire.grpc.status import RpcError
 
 
 def test_entries_are_applied_in_order_with_their_contexts(tmp_path: Path) -> None:
@@ -135,10 +136,11 @@ def test_read_barrier_is_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         sink = Recorder()
         called = []
+        refused: list[RpcError] = []
         for log in (SingleLog(open_wal(tmp_path), sink, sink), MemoryLog(sink)):
-            log.read_barrier(lambda: called.append(1))
+            log.read_barrier(lambda: called.append(1), refused.append)
             await log.close()
-        assert called == [1, 1]
+        assert (called, refused) == ([1, 1], [])
 
     run(main())
 

@@ -85,15 +85,6 @@ def test_downgrade_answers_as_etcd_does(compare: Compare) -> None:
     compare(play(DOWNGRADE))
 
 
-def test_adding_a_member_is_refused_with_a_reason(ours: Ctl) -> None:
-    """Membership of more than one is not supported yet, and says so."""
-    with ours.server:
-        done = ours.raw("member", "add", "two", "--peer-urls=http://127.0.0.1:5")
-        assert done.returncode != 0
-        assert b"not supported yet" in done.stderr
-        assert ours.ok("put", "still", "here") == "OK\n"
-
-
 def test_a_full_backend_raises_the_alarm_until_it_is_disarmed(compare: Compare) -> None:
     def scenario(ctl: Ctl) -> None:
         value = "x" * 1_000_000

@@ -46,6 +46,26 @@ class Node:
         self._accepted: Ready | None = None
         self._on_advance: list[Message] = []
 
+    @property
+    def id(self) -> int:
+        """The member's own id."""
+        return self._raft.id
+
+    @property
+    def term(self) -> int:
+        """The present term; durable only once the Ready that carries it is written."""
+        return self._raft.term
+
+    @property
+    def committed(self) -> int:
+        """The index up to which entries are known to be committed."""
+        return self._raft.log.committed
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry, durable or not."""
+        return self._raft.log.last_index()
+
     # --- in
 
     def step(self, message: Message) -> None:

@@ -32,8 +32,8 @@ class NodeHealth:
 
     @property
     def has_leader(self) -> bool:
-        """A cluster of one leads itself, as long as its log takes entries."""
-        return self._node.leading
+        """Whether somebody leads; a cluster of one leads itself as long as its log works."""
+        return self._node.has_leader
 
     @property
     def is_learner(self) -> bool:
@@ -43,7 +43,7 @@ class NodeHealth:
     async def read(self, *, serializable: bool) -> None:
         """Read one key as a client would. Raises RpcError."""
         if not serializable:
-            if not self._node.leading:
+            if not self._node.has_leader:
                 raise errors.NO_LEADER()
             await self._context.read_barrier()
         self._context.read(pb.RangeRequest(key=_HEALTH_KEY, serializable=True))
@@ -68,7 +68,7 @@ def figures_of(node: Node, stats: RpcStats, server_version: str, cluster_version
         server_id=storage.member_id,
         server_version=server_version,
         cluster_version=cluster_version,
-        has_leader=node.leading,
+        has_leader=node.has_leader,
         is_leader=node.leading,
         is_learner=state.cluster.me.is_learner,
         leader_changes_seen=1,

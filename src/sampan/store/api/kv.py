@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sampan.store.api.service import ENTRY_BYTES, Context, parse
@@ -37,14 +38,14 @@ class _Kv:
     def range(self, call: UnaryCall, body: bytes) -> None:
         key = point_get(body)
         if key is not None:
-            self._log.read_barrier(lambda: self._get(call, key))
+            self._log.read_barrier(lambda: self._get(call, key), _failing(call))
             return
         request = parse(pb.RangeRequest, body)
         requests.check_range(request)
         if request.serializable:
             self._read(call, request)
         else:
-            self._log.read_barrier(lambda: self._answer(call, request))
+            self._log.read_barrier(lambda: self._answer(call, request), _failing(call))
 
     def _get(self, call: UnaryCall, key: bytes) -> None:
         """Answer a linearizable read of one key as it is now."""
@@ -118,7 +119,7 @@ class _Kv:
         request = parse(pb.TxnRequest, body)
         requests.check_txn(request, self._max_ops)
         if requests.is_read_only(request):
-            self._log.read_barrier(lambda: self._read_txn(call, request))
+            self._log.read_barrier(lambda: self._read_txn(call, request), _failing(call))
             return
         if requests.has_put(request):
             self._may_grow(len(body))
@@ -157,6 +158,11 @@ class _Kv:
         if self._state.auth.enabled:
             identity = self._context.authorize(call)
         self._context.propose(kind, body, call, request, identity)
+
+
+def _failing(call: UnaryCall) -> Callable[[RpcError], None]:
+    """Return what ends a call whose read cannot be made linearizable."""
+    return lambda error: call.fail(error.code, error.message, error.metadata)
 
 
 def _stream_message(range_response: bytes) -> bytes:

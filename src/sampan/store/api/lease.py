@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sampan.store.api.service import Context, parse
+from sampan.store.core import errors
 from sampan.store.core.entry import Kind
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, UnaryCall, UnaryMethod
@@ -60,6 +61,24 @@ class _Leases:
 
     async def _renew(self, lease_id: int) -> int:
         """Return the new time to live in seconds, 0 for a lease that is gone or just going."""
+        if self._lessor.primary:
+            return await self._renew_here(lease_id)
+        asked = pb.LeaseKeepAliveRequest(ID=lease_id).SerializeToString()
+        answer = await self._context.neighbours.ask_leader("lease-renew", asked)
+        return pb.LeaseKeepAliveResponse.FromString(answer).TTL
+
+    async def renew(self, body: bytes) -> bytes:
+        """As the leader, renew a lease for another member."""
+        lease_id = parse(pb.LeaseKeepAliveRequest, body).ID
+        self._check_primary()
+        ttl_s = await self._renew_here(lease_id)
+        return pb.LeaseKeepAliveResponse(ID=lease_id, TTL=ttl_s).SerializeToString()
+
+    def _check_primary(self) -> None:
+        if not self._lessor.primary:
+            raise errors.NOT_LEADER()
+
+    async def _renew_here(self, lease_id: int) -> int:
         lessor = self._lessor
         if lessor.has_run_out(lease_id):
             # 0 tells the client that the lease's keys are deleted, so they have to be.
@@ -85,6 +104,15 @@ class _Leases:
             self._access.check_lease_time_to_live(identity, request.ID)
         else:
             self._access.check_authenticated(identity)
+        body = request.SerializeToString()
+        if self._lessor.primary:
+            return await self.remaining(body)
+        return await self._context.neighbours.ask_leader("lease-remaining", body)
+
+    async def remaining(self, body: bytes) -> bytes:
+        """As the leader, tell how long a lease has left."""
+        request = parse(pb.LeaseTimeToLiveRequest, body)
+        self._check_primary()
         response = pb.LeaseTimeToLiveResponse(header=self._context.header(), ID=request.ID, TTL=-1)
         lease = self._lessor.lookup(request.ID)
         if lease is not None:
@@ -107,6 +135,8 @@ class _Leases:
 def methods(context: Context) -> MethodTable:
     """Return the service's methods by full name."""
     leases = _Leases(context)
+    context.neighbours.answer("lease-renew", leases.renew)
+    context.neighbours.answer("lease-remaining", leases.remaining)
     return {
         "/etcdserverpb.Lease/LeaseGrant": UnaryMethod(leases.grant),
         "/etcdserverpb.Lease/LeaseRevoke": UnaryMethod(leases.revoke),

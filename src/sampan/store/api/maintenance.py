@@ -93,11 +93,11 @@ class _Maintenance:
             header=self._context.header(),
             version=SERVER_VERSION,
             dbSize=backend.size_bytes,
-            leader=self._members.member_id,
-            raftIndex=self._context.log.last_index,
+            leader=self._context.log.leader,
+            raftIndex=self._context.log.committed_index,
             raftTerm=self._context.log.term,
             raftAppliedIndex=self._state.applied_index,
-            errors=[describe(alarm) for alarm in self._state.alarms.get()],
+            errors=self._errors(),
             dbSizeInUse=backend.size_in_use_bytes,
             isLearner=self._members.me.is_learner,
             storageVersion=STORAGE_VERSION,
@@ -105,6 +105,10 @@ class _Maintenance:
             downgradeInfo=pb.DowngradeInfo(enabled=False),
         )
         return response.SerializeToString()
+
+    def _errors(self) -> list[str]:
+        alarms = [describe(alarm) for alarm in self._state.alarms.get()]
+        return alarms if self._context.log.leader else [*alarms, errors.NO_LEADER().message]
 
     async def defragment(self, call: UnaryCall, body: bytes) -> bytes:
         """Make the files small again."""
@@ -150,11 +154,14 @@ class _Maintenance:
             await _send_chunk(call, 0, digest.digest())
 
     async def move_leader(self, call: UnaryCall, body: bytes) -> bytes:
-        """Hand leadership to a member; the only one has it already."""
+        """Hand leadership to a member; only the leader can."""
         request = parse(pb.MoveLeaderRequest, body)
         self._check_admin(call)
-        if request.targetID != self._members.member_id:
+        if not self._context.log.leads:
+            raise errors.NOT_LEADER()
+        if request.targetID not in self._members.voters():
             raise errors.BAD_LEADER_TRANSFEREE()
+        await self._context.neighbours.move_leader(request.targetID)
         return pb.MoveLeaderResponse().SerializeToString()
 
     async def downgrade(self, call: UnaryCall, body: bytes) -> bytes:

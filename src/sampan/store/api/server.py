@@ -9,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sampan.base.errors import SampanError
 from sampan.base.log import Logger
 from sampan.loop.health import HealthService
 from sampan.loop.server import RpcServer
 from sampan.loop.server_limits import ServerLimits
-from sampan.store.api import auth, cluster, election, kv, lease, lock, maintenance, watch
+from sampan.store.api import auth, cluster, election, kv, lease, lock, maintenance, peer, watch
 from sampan.store.api.service import Context
+from sampan.store.core.greeting import Identity
 from sampan.store.shell.client_tls import context_for
 from sampan.store.shell.config import EtcdConfig, Url
 from sampan.store.shell.node import Node
+from sampan.store.shell.peer_tls import peer_server_tls
 from sampan.wire.grpc.reflection import Reflection
 from sampan.wire.grpc.service import (
     HttpHandler,
@@ -56,11 +59,15 @@ class EtcdServer:
             compacted=node.compacted,
             storage=node.storage,
             random=node.random,
+            neighbours=node.membership,
         )
         self._services = _services(self._context)
         self._health = HealthService()
         self._made_web: Web | None = None
+        self._listens_to_peers = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[RpcServer] = []
+        self._peer_servers: list[RpcServer] = []
         self._tls_context: ssl.SSLContext | None = None
 
     @classmethod
@@ -81,6 +88,8 @@ class EtcdServer:
         await asyncio.gather(*(server.close(grace_s) for server in self._servers))
         await self._context.stop()
         await self.node.close()
+        # To the last: the others get this member's word on who leads when it goes.
+        await asyncio.gather(*(server.close(0) for server in self._peer_servers))
 
     async def _listen(self) -> None:
         config = self.node.config
@@ -93,9 +102,13 @@ class EtcdServer:
         if config.listen_metrics_urls:
             plain = RpcServer({}, http=self._metrics_http)
             found["metrics"] = await self._open_all(plain, config.listen_metrics_urls)
+        if self._config_wants_peers():
+            await self._listen_to_peers()
+        self.node.membership.on_replicated = self._become_reachable
         self.node.state.cluster.advertise(
             [str(url) for url in _advertised(config.advertise_client_urls, self.endpoints)]
         )
+        self.node.publish()
         self.node.storage.announce(found)
         self._health.set_all_serving()
         self._log.info("ready to serve client requests")
@@ -106,6 +119,53 @@ class EtcdServer:
             self._log.info(message, address=endpoint)
         for endpoint in found.get("metrics", ()):
             self._log.info("serving metrics", address=endpoint)
+
+    # ---- peers
+
+    def _config_wants_peers(self) -> bool:
+        """A member that is alone needs no peers' port, unless it was told which one to take."""
+        config = self.node.config
+        told = config.listen_peer_urls != EtcdConfig().listen_peer_urls
+        return told or self.node.membership.raft is not None
+
+    async def _listen_to_peers(self) -> None:
+        if self._listens_to_peers:
+            return
+        self._listens_to_peers = True
+        node = self.node
+        me = Identity(node.storage.cluster_id, node.storage.member_id)
+        limits = ServerLimits(
+            receive_message_bytes=peer.RECEIVE_BYTES,
+            partial_request_bytes=2 * peer.RECEIVE_BYTES,
+            keepalive_without_calls=True,
+        )
+        server = RpcServer(peer.methods(node.membership, me), limits=limits)
+        self._peer_servers.append(server)
+        context = None
+        for url in node.config.listen_peer_urls:
+            if url.tls and context is None:
+                context = peer_server_tls(node.config)
+            if url.unix:
+                await server.listen_unix(url.host, context)
+            else:
+                await server.listen(url.host, url.port, context if url.tls else None)
+            self._log.info("serving peer traffic", address=str(url))
+
+    def _become_reachable(self) -> None:
+        """The member has others now: listen to them."""
+        task = asyncio.get_running_loop().create_task(self._listen_late())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen_late(self) -> None:
+        try:
+            await self._listen_to_peers()
+        except (OSError, SampanError) as error:
+            self._log.error(
+                "cannot listen to other members; free the address or give another one by "
+                "--listen-peer-urls, and restart",
+                error=str(error),
+            )
 
     async def _open_all(self, server: RpcServer, urls: Sequence[Url]) -> list[str]:
         self._servers.append(server)

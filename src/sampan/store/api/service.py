@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from sampan.raft import ConfChange
+from sampan.store.api.neighbours import Alone, Neighbours
 from sampan.store.core import entry, errors, query
 from sampan.store.core.apply import REQUESTS, Responder, StateMachine
 from sampan.store.core.entry import Kind
@@ -59,6 +61,7 @@ class Context:
     may_grow: Callable[[int], None]
     compacted: Callable[[int], Awaitable[None]]
     storage: Any
+    neighbours: Neighbours = field(default_factory=Alone)
     random: random.Random = field(default_factory=random.SystemRandom)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -118,6 +121,12 @@ class Context:
         self.propose(kind, body, outcome, identity=identity)
         return await outcome.future
 
+    async def change_membership(self, change: ConfChange, kind: Kind, body: bytes) -> bytes:
+        """Change who the members are and return the serialized response. Raises RpcError."""
+        outcome = Outcome()
+        self.log.propose_membership(change, entry.encode(kind, body), (outcome, kind, None, "", 0))
+        return await outcome.future
+
     # ---- reading
 
     def read(self, request: pb.RangeRequest) -> bytes:
@@ -126,9 +135,18 @@ class Context:
 
     async def read_barrier(self) -> None:
         """Wait until everything acknowledged before is applied here."""
-        passed = asyncio.Event()
-        self.log.read_barrier(passed.set)
-        await passed.wait()
+        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ready() -> None:
+            if not passed.done():
+                passed.set_result(None)
+
+        def failed(error: RpcError) -> None:
+            if not passed.done():
+                passed.set_exception(error)
+
+        self.log.read_barrier(ready, failed)
+        await passed
 
     # ---- coroutines
 
@@ -140,6 +158,9 @@ class Context:
                 call.reply(await handler(call, body))
             except RpcError as error:
                 call.fail(error.code, error.message, error.metadata)
+            except Exception:
+                call.fail(Code.INTERNAL, "internal error")
+                raise
 
         def start(call: UnaryCall, body: bytes) -> None:
             task = self.spawn(answer(call, body))

@@ -162,6 +162,22 @@ class StateMachine:
                 at += 1
         self.mvcc.publish()
 
+    def apply_membership(self, index: int, data: bytes, context: Any) -> bool:
+        """Apply an entry that changes who the members are; False when it must change nothing."""
+        self.applied_index = index
+        kind, _, _, body = entry.decode(data)
+        responder: Responder | None = context[0] if context is not None else None
+        try:
+            response = self.cluster.apply_change(kind, body)
+        except RpcError as error:
+            if responder is not None:
+                responder.fail(error.code, error.message, error.metadata)
+            return False
+        if responder is not None:
+            response.header.MergeFromString(self.header_bytes())
+            responder.reply(response.SerializeToString())
+        return True
+
     def rejected(self, contexts: Sequence[Any], error: Exception) -> None:
         """Tell everybody who waits that the log could not take their entries."""
         if isinstance(error, LogFullError):
@@ -288,6 +304,8 @@ class StateMachine:
             response = self.alarms.apply(body)
         elif kind is Kind.MEMBER_UPDATE:
             response = self.cluster.apply_update(body)
+        elif kind is Kind.MEMBER_ATTRIBUTES:
+            response = self.cluster.apply_attributes(body)
         else:
             response = self.auth.apply(kind, body, self.applied_index)
         response.header.MergeFromString(self.header_bytes())

@@ -10,22 +10,27 @@ Source: etcd's server/etcdserver/api/membership and client/pkg/types/urls.go.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha1
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from sampan.store.core import errors
 from sampan.store.core.backend import META_BUCKET, Backend
+from sampan.store.core.entry import Kind
 from sampan.store.core.version import CLUSTER_VERSION, STORAGE_VERSION
 from sampan.store.pb import rpc_pb2 as rpc
 
 __all__ = ["ClusterInfo", "Member", "check_urls", "derive_cluster_id", "derive_member_id"]
 
 _MEMBERS: Final = "members"
+_REMOVED: Final = "members_removed"
 _CLUSTER: Final = "cluster"
 _SCHEMES: Final = frozenset(("http", "https", "unix", "unixs"))
+
+
+_Changed: TypeAlias = rpc.MemberAddResponse | rpc.MemberRemoveResponse | rpc.MemberPromoteResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def _is_member_url(url: str) -> bool:
 
 
 class ClusterInfo:
-    """The cluster as this member sees it; today it is the only one."""
+    """The cluster as this member sees it."""
 
     def __init__(
         self,
@@ -123,33 +128,50 @@ class ClusterInfo:
         name: str,
         peer_urls: Sequence[str],
         client_urls: Sequence[str],
+        *,
+        alone: bool = True,
     ) -> None:
-        """Load the members from `backend`, and publish this one's name and client URLs.
+        """Load the members from `backend`; one that is alone publishes name and client URLs now.
 
+        Several learn of each other by the log: what this one is like it tells by `attributes`.
         `peer_urls` counts only for a member not stored yet: later they change by MemberUpdate.
         """
         self.cluster_id = cluster_id
         self.member_id = member_id
+        self.alone = alone
+        self.observer: Callable[[], None] | None = None
+        """Called after every change of the members."""
         self._backend = backend
         self._members: dict[int, Member] = {}
+        self._removed: set[int] = set()
+        self._own = Member(member_id, tuple(peer_urls), name, tuple(client_urls))
         self.restore()
-        known = self._members.get(member_id, Member(member_id, tuple(peer_urls)))
-        self._put(replace(known, name=name, client_urls=tuple(client_urls)))
+        if alone:
+            self.settle_alone()
         if backend.get(_CLUSTER, b"clusterVersion") != CLUSTER_VERSION.encode():
             backend.put(_CLUSTER, b"clusterVersion", CLUSTER_VERSION.encode())
         # Tells the tools that read a snapshot of which release its schema is.
         if backend.get(META_BUCKET, b"storageVersion") != STORAGE_VERSION.encode():
             backend.put(META_BUCKET, b"storageVersion", STORAGE_VERSION.encode())
 
+    def settle_alone(self) -> None:
+        """Be a cluster of one: tell nobody, write it down."""
+        self.alone = True
+        own = self._own
+        known = self._members.get(self.member_id, own)
+        self._put(replace(known, name=own.name, client_urls=own.client_urls))
+
     def restore(self) -> None:
         """Take the members from the backend, as after a snapshot has replaced it."""
         stored = (Member.from_json(raw) for _, raw in self._backend.scan(_MEMBERS))
         self._members = {member.id: member for member in stored}
+        self._removed = {int(key, 16) for key, _ in self._backend.scan(_REMOVED)}
+        self._changed()
 
     @property
     def me(self) -> Member:
-        """This member."""
-        return self._members[self.member_id]
+        """This member; as it was started until the log has brought it."""
+        return self._members.get(self.member_id, self._own)
 
     @property
     def name(self) -> str:
@@ -167,8 +189,32 @@ class ClusterInfo:
         return self.me.client_urls
 
     def advertise(self, client_urls: Sequence[str]) -> None:
-        """Publish this member's addresses for clients."""
-        self._put(replace(self.me, client_urls=tuple(client_urls)))
+        """Publish this member's addresses for clients, or remember to tell the others."""
+        self._own = replace(self._own, client_urls=tuple(client_urls))
+        if self.alone:
+            self._put(replace(self.me, client_urls=tuple(client_urls)))
+
+    @property
+    def attributes(self) -> bytes | None:
+        """The body of the MEMBER_ATTRIBUTES entry that is due, None if all know them already."""
+        known = self._members.get(self.member_id)
+        own = self._own
+        if known is None or (known.name, known.client_urls) == (own.name, own.client_urls):
+            return None
+        message = rpc.Member(ID=own.id, name=own.name, clientURLs=own.client_urls)
+        return message.SerializeToString()
+
+    def is_removed(self, member_id: int) -> bool:
+        """Whether a member was removed for good."""
+        return member_id in self._removed
+
+    def peers(self) -> dict[int, tuple[str, ...]]:
+        """Return the addresses of the other members, by ID."""
+        return {
+            member.id: member.peer_urls
+            for member in self._members.values()
+            if member.id != self.member_id
+        }
 
     def members(self) -> list[Member]:
         """Return all members, by ID."""
@@ -204,6 +250,30 @@ class ClusterInfo:
         if not self.member(member_id).is_learner:
             raise errors.MEMBER_NOT_LEARNER()
 
+    def check_ready_to_add(self) -> None:
+        """Raise MEMBER_NOT_ENOUGH_STARTED if another voter could cost the quorum.
+
+        A second one may come before the first two run: there is no other way to begin.
+        """
+        voters = [member for member in self._members.values() if not member.is_learner]
+        started = sum(bool(member.name) for member in voters)
+        if len(voters) == started == 1:
+            return
+        if started < (len(voters) + 1) // 2 + 1:
+            raise errors.MEMBER_NOT_ENOUGH_STARTED()
+
+    def check_ready_to_remove(self, member_id: int) -> None:
+        """Raise MEMBER_NOT_ENOUGH_STARTED if too few of the remaining voters have ever run."""
+        rest = [each for each in self._members.values() if each.id != member_id]
+        voters = [member for member in rest if not member.is_learner]
+        started = sum(bool(member.name) for member in voters)
+        if not voters or started < len(voters) // 2 + 1:
+            raise errors.MEMBER_NOT_ENOUGH_STARTED()
+
+    def voters(self) -> list[int]:
+        """Return the IDs of the members that vote."""
+        return [member.id for member in self.members() if not member.is_learner]
+
     def apply_update(self, body: bytes) -> rpc.MemberUpdateResponse:
         """Apply a serialized MemberUpdateRequest. Returns the response without its header.
 
@@ -216,6 +286,59 @@ class ClusterInfo:
         self._put(replace(member, peer_urls=urls))
         return rpc.MemberUpdateResponse(members=self.messages())
 
+    def apply_change(self, kind: Kind, body: bytes) -> _Changed:
+        """Apply an entry that adds, removes or promotes a member; return the response.
+
+        Its header is left to the caller. Raises RpcError and then changes nothing.
+        """
+        if kind is Kind.MEMBER_ADD:
+            return self._apply_add(rpc.Member.FromString(body))
+        if kind is Kind.MEMBER_REMOVE:
+            return self._apply_remove(rpc.MemberRemoveRequest.FromString(body).ID)
+        return self._apply_promote(rpc.MemberPromoteRequest.FromString(body).ID)
+
+    def _apply_add(self, added: rpc.Member) -> rpc.MemberAddResponse:
+        if added.ID in self._members or added.ID in self._removed:
+            raise errors.MEMBER_EXIST()
+        self._check_unused(tuple(added.peerURLs), self._members.values())
+        urls, clients = tuple(added.peerURLs), tuple(added.clientURLs)
+        member = Member(added.ID, urls, added.name, clients, added.isLearner)
+        self._put(member)
+        return rpc.MemberAddResponse(member=member.to_message(), members=self.messages())
+
+    def _apply_remove(self, member_id: int) -> rpc.MemberRemoveResponse:
+        self.member(member_id)
+        del self._members[member_id]
+        self._removed.add(member_id)
+        key = f"{member_id:x}".encode()
+        self._backend.delete(_MEMBERS, key)
+        self._backend.put(_REMOVED, key, b"removed")
+        self._changed()
+        return rpc.MemberRemoveResponse(members=self.messages())
+
+    def _apply_promote(self, member_id: int) -> rpc.MemberPromoteResponse:
+        self.check_promote(member_id)
+        self._put(replace(self._members[member_id], is_learner=False))
+        return rpc.MemberPromoteResponse(members=self.messages())
+
+    def apply_attributes(self, body: bytes) -> rpc.MemberListResponse:
+        """Apply what a member tells of itself after its start; ignored for an unknown one."""
+        told = rpc.Member.FromString(body)
+        member = self._members.get(told.ID)
+        if member is not None:
+            self._put(replace(member, name=told.name, client_urls=tuple(told.clientURLs)))
+        return rpc.MemberListResponse()
+
+    def keep_only_me(self) -> None:
+        """Forget all other members, as `--force-new-cluster` asks for."""
+        for member_id in [each for each in self._members if each != self.member_id]:
+            self._apply_remove(member_id)
+        self._put(replace(self.me, is_learner=False))
+
+    def _changed(self) -> None:
+        if self.observer is not None:
+            self.observer()
+
     def _check_unused(self, urls: Sequence[str], members: Iterable[Member]) -> None:
         used = {url for member in members for url in member.peer_urls}
         if used.intersection(urls):
@@ -227,3 +350,4 @@ class ClusterInfo:
         self._members[member.id] = member
         if self._backend.get(_MEMBERS, key) != raw:
             self._backend.put(_MEMBERS, key, raw)
+        self._changed()

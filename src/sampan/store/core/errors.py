@@ -43,7 +43,6 @@ __all__ = [
     "LEASE_NOT_FOUND",
     "LEASE_PROVIDED",
     "LEASE_TTL_TOO_LARGE",
-    "MEMBERSHIP_NOT_SUPPORTED",
     "MEMBER_BAD_URLS",
     "MEMBER_EXIST",
     "MEMBER_NOT_ENOUGH_STARTED",
@@ -248,9 +247,6 @@ NO_PASSWORD_USER = StoreError(
     Code.UNKNOWN,
     "auth: authentication failed, password was given for no password user",
 )
-MEMBERSHIP_NOT_SUPPORTED = _etcdserver(
-    "MEMBERSHIP_NOT_SUPPORTED", Code.UNIMPLEMENTED, "membership changes are not supported yet"
-)
 
 NAME_TOO_LONG = _etcdserver("NAME_TOO_LONG", _INVALID, "name is longer than 400 bytes")
 DOWNGRADE_NOT_SUPPORTED = _etcdserver(
@@ -259,7 +255,6 @@ DOWNGRADE_NOT_SUPPORTED = _etcdserver(
 
 OWN: tuple[StoreError, ...] = (
     NO_PASSWORD_USER,
-    MEMBERSHIP_NOT_SUPPORTED,
     NAME_TOO_LONG,
     DOWNGRADE_NOT_SUPPORTED,
 )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sampan.base.errors import SampanError
+from sampan.raft import ConfChange
+from sampan.wire.grpc.status import RpcError
 
 __all__ = ["Log", "LogFullError", "LogSink"]
 
@@ -44,8 +46,24 @@ class Log(Protocol):
         """The term under which new entries are written, >= 1."""
 
     @property
+    def leader(self) -> int:
+        """The id of the member that leads as far as known, 0 if nobody does."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this member leads: it alone expires leases and compacts by itself."""
+
+    @property
+    def applied_term(self) -> int:
+        """The term of the last entry applied."""
+
+    @property
     def last_index(self) -> int:
         """The index of the last entry proposed so far, durable or not."""
+
+    @property
+    def committed_index(self) -> int:
+        """The index of the last entry known to be durable and agreed on."""
 
     @property
     def pending(self) -> int:
@@ -58,8 +76,12 @@ class Log(Protocol):
         `rejected`. Exactly one of the two happens.
         """
 
-    def read_barrier(self, ready: Callable[[], None]) -> None:
+    def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
+        """Propose to change who the members are; as `propose`, for an entry of a MEMBER_* kind."""
+
+    def read_barrier(self, ready: Callable[[], None], failed: Callable[[RpcError], None]) -> None:
         """Call `ready` (maybe at once) when everything acknowledged before this call is applied.
 
-        This is the gate of a linearizable read.
+        This is the gate of a linearizable read. Acknowledged by whichever member; when that cannot
+        be found out in time, `failed` is called instead.
         """

@@ -307,7 +307,9 @@ class Mvcc:
     # ---- restart
 
     def restore(self, batches: Iterable[list[tuple[bytes, bytes]]]) -> None:
-        """Rebuild the state from the backend's revisions, oldest first."""
+        """Rebuild the state from the backend's revisions, oldest first; what there was goes."""
+        self.index = KeyIndex()
+        self.compact_revision = -1
         scheduled = self._backend.get(META_BUCKET, _SCHEDULED)
         finished = self._backend.get(META_BUCKET, _FINISHED)
         if scheduled or finished:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, IntFlag
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -27,6 +27,7 @@ __all__ = [
     "HEADER_BYTES",
     "HardState",
     "Record",
+    "RecordFlag",
     "RecordKind",
     "SegmentBytes",
     "SegmentHeader",
@@ -75,6 +76,18 @@ class RecordKind(IntEnum):
     ENTRIES = 1
     HARD_STATE = 2
     SNAPSHOT_MARK = 3
+
+
+class RecordFlag(IntFlag):
+    """What is special about an ENTRIES record.
+
+    CONF_CHANGE  its entries change the membership (Raft's ConfChange, encoded)
+    HARD_STATE   a hard state follows the entries: durable with them, as one record is atomic
+    """
+
+    NONE = 0
+    CONF_CHANGE = 1
+    HARD_STATE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +167,10 @@ class HardState:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotMark:
-    """Entries up to `index` are in a snapshot; `term` is that of the entry at `index`."""
+    """The log begins anew behind `index`: the backend holds a snapshot of all up to there.
+
+    `term` is that of the entry at `index`.
+    """
 
     index: int
     term: int
@@ -162,7 +178,11 @@ class SnapshotMark:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One sound record; `offset` and `end` are its place in the segment (end without a gap)."""
+    """One sound record; `offset` and `end` are its place in the segment (end without a gap).
+
+    An ENTRIES record whose first entry is not behind the last one so far replaces what is there
+    from that index on: a new leader's entries take the place of a deposed one's.
+    """
 
     kind: int
     term: int
@@ -171,6 +191,7 @@ class Record:
     offset: int
     end: int
     payload: bytes
+    flags: int = 0
 
     @property
     def last_index(self) -> int:
@@ -182,25 +203,44 @@ class Record:
         payload = self.payload
         start = 4 * self.count
         lengths = struct.unpack_from(f"<{self.count}I", payload)
-        if start + sum(lengths) != len(payload):
+        if start + sum(lengths) + self._hard_state_bytes != len(payload):
             raise WalFormatError("entry lengths do not add up to the record's length")
         return [payload[a:b] for a, b in pairwise(accumulate(lengths, initial=start))]
 
-    def hard_state(self) -> HardState:
-        """Return the value of a HARD_STATE record."""
-        return HardState(*_HARD_STATE.unpack(self.payload))
+    def hard_state(self) -> HardState | None:
+        """Return the hard state in the record, if there is one."""
+        if self.kind == RecordKind.HARD_STATE:
+            return HardState(*_HARD_STATE.unpack(self.payload))
+        if self.kind == RecordKind.ENTRIES and self._hard_state_bytes:
+            return HardState(*_HARD_STATE.unpack(self.payload[-_HARD_STATE.size :]))
+        return None
+
+    @property
+    def _hard_state_bytes(self) -> int:
+        return _HARD_STATE.size if self.flags & RecordFlag.HARD_STATE else 0
 
     def snapshot_mark(self) -> SnapshotMark:
         """Return the value of a SNAPSHOT_MARK record."""
         return SnapshotMark(*_MARK.unpack(self.payload))
 
 
-def encode_entries(salt: int, term: int, first_index: int, entries: Sequence[bytes]) -> bytes:
-    """Return one ENTRIES record, padded to 8 bytes."""
+def encode_entries(
+    salt: int,
+    term: int,
+    first_index: int,
+    entries: Sequence[bytes],
+    *,
+    flags: int = RecordFlag.NONE,
+    hard_state: HardState | None = None,
+) -> bytes:
+    """Return one ENTRIES record, padded to 8 bytes; `hard_state` goes with it."""
     count = len(entries)
     lengths = struct.pack(f"<{count}I", *map(len, entries))
     payload = lengths + b"".join(entries)
-    return _encode(salt, RecordKind.ENTRIES, term, first_index, count, payload)
+    if hard_state is not None:
+        flags |= RecordFlag.HARD_STATE
+        payload += _HARD_STATE.pack(hard_state.term, hard_state.vote, hard_state.commit)
+    return _encode(salt, RecordKind.ENTRIES, term, first_index, count, payload, flags)
 
 
 def encode_batch(salt: int, term: int, first_index: int, entries: Sequence[bytes]) -> list[bytes]:
@@ -225,9 +265,15 @@ def encode_snapshot_mark(salt: int, mark: SnapshotMark) -> bytes:
 
 
 def _encode(
-    salt: int, kind: RecordKind, term: int, first_index: int, count: int, payload: bytes
+    salt: int,
+    kind: RecordKind,
+    term: int,
+    first_index: int,
+    count: int,
+    payload: bytes,
+    flags: int = 0,
 ) -> bytes:
-    head = _HEAD.pack(len(payload), count, kind, 0, 0, term, first_index)
+    head = _HEAD.pack(len(payload), count, kind, flags, 0, term, first_index)
     body = head + payload + _PAD[len(payload) % ALIGNMENT]
     return _FRAME.pack(RECORD_MAGIC, crc32c(body, salt)) + body
 
@@ -238,7 +284,7 @@ def read_record(data: SegmentBytes, salt: int, offset: int) -> Record | None:
     if start > len(data):
         return None
     fields = _RECORD.unpack_from(data, offset)
-    magic, crc, length, count, kind, _, _, term, first_index = fields
+    magic, crc, length, count, kind, flags, _, term, first_index = fields
     end = start + length + -length % ALIGNMENT
     if magic != RECORD_MAGIC or end > len(data):
         return None
@@ -246,7 +292,7 @@ def read_record(data: SegmentBytes, salt: int, offset: int) -> Record | None:
     if crc32c(body, salt) != crc:
         return None
     payload = body[_HEAD.size : _HEAD.size + length]
-    return Record(kind, term, first_index, count, offset, end, payload)
+    return Record(kind, term, first_index, count, offset, end, payload, flags)
 
 
 def read_records(data: SegmentBytes, salt: int, offset: int = HEADER_BYTES) -> Iterator[Record]:

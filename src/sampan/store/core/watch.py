@@ -272,6 +272,17 @@ class WatchHub:
                 self.events_total += response.events
         return late
 
+    def replaced(self, seen_rev: int) -> None:
+        """The store's content was replaced by a newer one, up to which nobody was notified.
+
+        Everybody has seen everything up to `seen_rev` and catches up from there.
+        """
+        for watcher in list(self._synced):
+            self._exit(watcher)
+            watcher.min_rev = max(watcher.min_rev, seen_rev + 1)
+            self._unsynced[watcher] = None
+        self.wake()
+
     # ---- inside
 
     def _enter(self, watcher: Watcher) -> None:

@@ -204,6 +204,9 @@ class EtcdConfig:
     warning_unary_request_duration_s: float = 0.3
 
     client_tls: TlsConfig = field(default_factory=TlsConfig)
+    peer_tls: TlsConfig = field(default_factory=TlsConfig)
+    pre_vote: bool = True
+    max_learners: int = 1
     auth_token: str = "simple"
     auth_token_ttl_s: int = 300
     bcrypt_cost: int = 10
@@ -272,15 +275,9 @@ class EtcdConfig:
         if not self.initial_cluster:
             return
         mine = {url for name, url in self.initial_cluster if name == self.name}
-        others = sorted({name for name, _ in self.initial_cluster} - {self.name})
         if not mine:
             raise ConfigError(
                 f'couldn\'t find local name "{self.name}" in the initial cluster configuration'
-            )
-        if others:
-            raise ConfigError(
-                f"--initial-cluster names other members ({', '.join(others)}): "
-                "a cluster of more than one member is not supported yet"
             )
         if mine != set(self.initial_advertise_peer_urls):
             given = ",".join(f"{self.name}={url}" for url in sorted(map(str, mine)))

@@ -292,6 +292,18 @@ class LmdbBackend:
         finally:
             self._stable.set()
 
+    async def adopt(self, replacement: Path) -> None:
+        """Put another file in the place of this one; what was not committed is forgotten.
+
+        Raises BackendError.
+        """
+        async with self._writing:
+            self._set_buffer(WriteBuffer())
+            await self._replace(replacement)
+            self._set_buffer(WriteBuffer())  # nobody may write meanwhile, but nobody is stopped
+            self.consistent_index = self._number(CONSISTENT_INDEX)
+            self.term = self._number(TERM)
+
     async def defragment(self) -> None:
         """Rewrite the file without its free pages, while reads and writes go on.
 

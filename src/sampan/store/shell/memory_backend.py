@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -140,6 +140,15 @@ class MemoryBackend:
             self.consistent_index, self.term = self._reports.applied()
             self._small[META_BUCKET][CONSISTENT_INDEX] = self.consistent_index.to_bytes(8, "big")
             self._small[META_BUCKET][TERM] = self.term.to_bytes(8, "big")
+
+    def adopt(self, content: Mapping[str, Mapping[bytes, bytes]]) -> None:
+        """Take over the content of a snapshot: keys and values by bucket."""
+        self.revisions = dict(content[KEY_BUCKET])
+        self._order, self._deleted, self._bytes = [], 0, 0
+        self._small = {each: dict(content[each]) for each in BUCKETS}
+        meta = self._small[META_BUCKET]
+        self.consistent_index = int.from_bytes(meta.get(CONSISTENT_INDEX, b""), "big")
+        self.term = int.from_bytes(meta.get(TERM, b""), "big")
 
     async def defragment(self) -> None:
         """Do nothing: there are no free pages."""

@@ -13,6 +13,7 @@ from random import SystemRandom
 from time import monotonic, time
 from typing import Any, Final
 
+from sampan.base.errors import SampanError
 from sampan.base.log import Logger
 from sampan.store.core import entry, errors
 from sampan.store.core.access import Access
@@ -26,13 +27,17 @@ from sampan.store.core.mvcc import Mvcc
 from sampan.store.core.watch import WatchHub
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.store.shell.auth_tokens import Authenticator, make_tokens
+from sampan.store.shell.bootstrap import decide
 from sampan.store.shell.compactor import Compactor, make_policy
 from sampan.store.shell.config import EtcdConfig
+from sampan.store.shell.log_holder import LogHolder
+from sampan.store.shell.member_log import Replication
 from sampan.store.shell.outcome import Outcome, Unheard
 from sampan.store.shell.passwords import Passwords
+from sampan.store.shell.peer_tls import peer_client_tls
 from sampan.store.shell.storage import Storage
 
-__all__ = ["Node"]
+__all__ = ["Node", "RemovedError"]
 
 _LEASE_TICK_S: Final = 0.5
 _PURGE_PAUSE_S: Final = 0.002
@@ -41,8 +46,12 @@ _NEVER_S: Final = float("inf")
 _OVERHEAD_BYTES: Final = 256
 
 
+class RemovedError(SampanError):
+    """The member was removed from its cluster."""
+
+
 class Node:
-    """A member of one. Open it with `await Node.open(config, log)`, end it with `await close()`."""
+    """One member. Open it with `await Node.open(config, log)`, end it with `await close()`."""
 
     def __init__(self, config: EtcdConfig, log: Logger, storage: Storage) -> None:
         self.config = config
@@ -81,6 +90,7 @@ class Node:
                 config.name,
                 [str(url) for url in config.initial_advertise_peer_urls],
                 [str(url) for url in config.advertise_client_urls],
+                alone=False,
             ),
         )
         self.authenticator = Authenticator(
@@ -103,7 +113,11 @@ class Node:
         self._log_failed = False
         # Called when only a restart helps; a server process ends itself then.
         self.on_failure: Callable[[Exception], None] | None = None
-        self.log = storage.make_log(self.state, self)
+        self.leader_changes = 0
+        self._publishing = False
+        self._removed = False
+        self.membership = Replication(self, log)
+        self.log = LogHolder(self.membership.make_log())
 
     @classmethod
     async def open(cls, config: EtcdConfig, log: Logger) -> Node:
@@ -111,7 +125,8 @@ class Node:
 
         Raises SampanError when the data cannot be used.
         """
-        storage = Storage.open(config, log)
+        tls = peer_client_tls(config)
+        storage = Storage.open(config, log, await decide(config, tls))
         # What is loaded stays: looking through it for garbage would take as long as loading it.
         collecting = gc.isenabled()
         gc.disable()
@@ -132,9 +147,9 @@ class Node:
         backend, state = self.storage.backend, self.state
         self.lessor.restore()
         self.mvcc.restore(backend.load())
-        state.lead(self.log.term)
+        state.lead(max(self.log.term, 1))
         state.applied_index = backend.consistent_index
-        replayed = self.log.replay(state.applied_index)
+        replayed = self.membership.replay()
         unfinished = self.mvcc.unfinished_compaction
         self._purged_revision = self.mvcc.compact_revision
         if unfinished is not None:
@@ -152,9 +167,10 @@ class Node:
 
     def _start(self) -> None:
         self.state.on_compact = self._compacted
-        # As in etcd, a lease gets the time of an election on top, in which nobody could renew it.
-        self.lessor.promote(self.config.election_timeout_ms / 1000)
-        self.storage.start()
+        if self.log.leads:
+            self._promote()
+        self.storage.start(self)
+        self.membership.start()
         self._tasks.append(asyncio.create_task(self._keep_leases(), name="leases"))
         config = self.config
         policy = make_policy(
@@ -175,7 +191,7 @@ class Node:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.log.close()
+        await self.log.current.close()
         await self.storage.close()
         self.authenticator.close()
 
@@ -190,10 +206,17 @@ class Node:
         context = (responder, kind, request, user, auth_rev)
         self.log.propose(entry.encode(kind, body, user, auth_rev), context)
 
+    def _promote(self) -> None:
+        # As in etcd, a lease gets the time of an election on top, in which nobody could renew it.
+        self.lessor.promote(self.config.election_timeout_ms / 1000)
+
     async def _keep_leases(self) -> None:
         """Revoke leases that have run out, and write down how long the long ones have left."""
         while True:
             await asyncio.sleep(_LEASE_TICK_S)
+            self.publish()
+            if not self.lessor.primary:
+                continue
             for lease_id in self.lessor.expired(int(REVOKE_RATE * _LEASE_TICK_S)):
                 request = pb.LeaseRevokeRequest(ID=lease_id)
                 body = request.SerializeToString()
@@ -210,6 +233,8 @@ class Node:
                 self.propose(Kind.LEASE_CHECKPOINT, body, Unheard(), checkpoints)
 
     async def _auto_compact(self, revision: int) -> None:
+        if not self.leading:
+            return
         request = pb.CompactionRequest(revision=revision)
         outcome = Outcome()
         self.propose(Kind.COMPACT, request.SerializeToString(), outcome, request)
@@ -217,8 +242,77 @@ class Node:
 
     @property
     def leading(self) -> bool:
-        """Whether this member can take writes: it is alone, so as long as its log works."""
-        return not self._log_failed
+        """Whether this member leads, or is alone with a log that works."""
+        return self.log.leads and not self._log_failed
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether writes can be taken as far as known: somebody leads."""
+        return bool(self.log.leader) and not self._log_failed
+
+    # ---- what the log tells of the cluster
+
+    def leadership_changed(self, leader: int, term: int) -> None:
+        """Take the news of who leads: the leader alone lets leases run out."""
+        self.state.lead(term)
+        leads = leader == self.storage.member_id
+        if leads and not self.lessor.primary:
+            self._promote()
+        elif not leads and self.lessor.primary:
+            self.lessor.demote()
+        if leader:
+            self.publish()
+
+    def removed(self, reason: str) -> None:
+        """Stop for good: this member was removed from the cluster."""
+        if self._removed:
+            return
+        self._removed = True
+        error = RemovedError(
+            "this member has been permanently removed from the cluster: "
+            f"{reason}; its data directory is of no more use"
+        )
+        self.logger.error("the member has been permanently removed from the cluster", reason=reason)
+        # The others learn of the entry that removed it from this member, if it led.
+        delay_s = self.config.election_timeout_ms / 1000
+        asyncio.get_running_loop().call_later(delay_s, self._end, error)
+
+    def _end(self, error: Exception) -> None:
+        if self.on_failure is not None:
+            self.on_failure(error)
+
+    def publish(self) -> None:
+        """Tell all members this one's name and client URLs, unless they know."""
+        body = self.state.cluster.attributes
+        if body is None or self._publishing or not self.log.leader:
+            return
+        self._publishing = True
+        self.propose(Kind.MEMBER_ATTRIBUTES, body, Unheard(self._published))
+
+    def _published(self) -> None:
+        self._publishing = False
+
+    def reload(self) -> None:
+        """Load everything anew: another member's content has taken the backend's place."""
+        seen_rev = self.mvcc.revision
+        state, backend = self.state, self.storage.backend
+        primary = self.lessor.primary
+        self.lessor.restore()
+        self.mvcc.restore(backend.load())
+        state.applied_index = backend.consistent_index
+        state.auth.restore()
+        state.alarms.restore()
+        state.cluster.restore()
+        if primary:
+            self._promote()
+        self._purged_revision = self.mvcc.compact_revision
+        if self.mvcc.unfinished_compaction is not None:
+            self._compacted(self.mvcc.compact_revision)
+        self.hub.recheck()
+        self.hub.replaced(seen_rev)
+        self.logger.info(
+            "took over a snapshot", revision=self.mvcc.revision, index=state.applied_index
+        )
 
     # ---- space
 
@@ -256,7 +350,11 @@ class Node:
 
     def applied(self) -> tuple[int, int]:
         """Return index and term of the last applied entry."""
-        return self.state.applied_index, self.state.term
+        return self.state.applied_index, self.log.applied_term
+
+    def release(self, index: int) -> None:
+        """Let the log forget what the backend holds durably."""
+        self.log.current.release(index)
 
     def no_space(self, error: Exception) -> None:
         """Take the news that the disk is full."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Final, Protocol
 
-from sampan.base.errors import SampanError
+from sampan.base.errors import SampanError, invariant
+from sampan.raft import ConfChange
 from sampan.store.core.log import LogSink
 from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
 from sampan.store.shell.wal_writer import Wal
+from sampan.wire.grpc.status import RpcError
 
 __all__ = ["LogClosedError", "LogReports", "MemoryLog", "SingleLog"]
 
@@ -47,6 +49,10 @@ class LogReports(Protocol):
         """The log takes nothing more; only a restart helps."""
 
 
+NotAlone = Callable[[ConfChange, bytes, object], None]
+"""Takes a change of the membership, for which a lone member's log is not enough."""
+
+
 class SingleLog:
     """A `Log` over a write-ahead log, for the running event loop.
 
@@ -63,12 +69,20 @@ class SingleLog:
         *,
         term: int = 1,
         observe_flush: Callable[[float], object] | None = None,
+        member_id: int = 0,
+        history: Callable[[int], Iterable[tuple[int, list[bytes]]]] | None = None,
+        not_alone: NotAlone | None = None,
     ) -> None:
+        """`history(after_index)` is what `replay` applies, if not just what `wal` holds."""
+        self.leader = member_id
         self.term = max(term, wal.last_term, 1)
         self._wal = wal
         self._sink = sink
         self._reports = reports
         self._observe_flush = observe_flush
+        self._history = history or wal.replay
+        self._not_alone = not_alone
+        self._taker: Callable[[list[bytes], list[object]], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._entries: list[bytes] = []
         self._contexts: list[object] = []
@@ -84,9 +98,24 @@ class SingleLog:
         self._sparer: threading.Thread | None = None
 
     @property
+    def leads(self) -> bool:
+        """Whether this member leads: as long as its log works."""
+        return self._refusal is None
+
+    @property
+    def applied_term(self) -> int:
+        """The term of the last entry applied."""
+        return self.term
+
+    @property
     def last_index(self) -> int:
         """The index of the last entry proposed so far."""
         return self._durable_index + self._in_flight + len(self._entries)
+
+    @property
+    def committed_index(self) -> int:
+        """The index of the last durable entry."""
+        return self._durable_index
 
     @property
     def pending(self) -> int:
@@ -96,7 +125,7 @@ class SingleLog:
     def replay(self, after_index: int) -> int:
         """Apply everything behind `after_index` to the sink; return how many entries it were."""
         count = 0
-        for first_index, entries in self._wal.replay(after_index):
+        for first_index, entries in self._history(after_index):
             self._sink.apply(first_index, entries, [None] * len(entries))
             count += len(entries)
         return count
@@ -109,9 +138,36 @@ class SingleLog:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def read_barrier(self, ready: Callable[[], None]) -> None:
+    def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
+        """Ask the owner for a log that can have members."""
+        invariant(self._not_alone is not None, "nobody takes changes of the membership")
+        if self._not_alone is not None:
+            self._not_alone(change, entry, context)
+
+    def read_barrier(self, ready: Callable[[], None], failed: Callable[[RpcError], None]) -> None:
         """Call `ready` at once: an entry is acknowledged only after it is applied."""
+        del failed
         ready()
+
+    def hand_over(self, taker: Callable[[list[bytes], list[object]], None]) -> None:
+        """Stop as soon as nothing is being written; `taker` gets what was proposed and not written.
+
+        The files stay open and are the taker's.
+        """
+        self._taker = taker
+        if not self._in_flight:
+            self._give()
+
+    def _give(self) -> None:
+        taker = self._taker
+        if taker is None:
+            return
+        entries, contexts = self._entries, self._contexts
+        self._entries, self._contexts = [], []
+        self._refusal = self._refusal or LogClosedError("another log took over")
+        if self._worker is not None:
+            self._jobs.put(None)
+        taker(entries, contexts)
 
     def release(self, index: int) -> None:
         """Let segments go whose entries are all at or before `index`, soon."""
@@ -175,6 +231,11 @@ class SingleLog:
         """Take a batch back from the worker; the next one is on its way before this is applied."""
         self._in_flight = 0
         self._durable_index = durable_index
+        if self._taker is not None:
+            self._scheduled = False
+            self._settle(batch, durable_index, error)
+            self._give()
+            return
         if not self._entries:
             self._scheduled = False
         elif error is not None or self._inline(len(self._entries)):
@@ -250,8 +311,19 @@ class MemoryLog:
     """A `Log` that keeps nothing: entries are applied on the next turn of the loop."""
 
     term = 1
+    applied_term = 1
+    leads = True
 
-    def __init__(self, sink: LogSink, *, applied_index: int = 0) -> None:
+    def __init__(
+        self,
+        sink: LogSink,
+        *,
+        applied_index: int = 0,
+        member_id: int = 0,
+        not_alone: NotAlone | None = None,
+    ) -> None:
+        self.leader = member_id
+        self._not_alone = not_alone
         self._sink = sink
         self._applied = applied_index
         self._loop = asyncio.get_running_loop()
@@ -263,6 +335,11 @@ class MemoryLog:
     def last_index(self) -> int:
         """The index of the last entry proposed so far."""
         return self._applied + len(self._entries)
+
+    @property
+    def committed_index(self) -> int:
+        """The index of the last entry applied."""
+        return self._applied
 
     @property
     def pending(self) -> int:
@@ -280,9 +357,23 @@ class MemoryLog:
         self._entries.append(entry)
         self._contexts.append(context)
 
-    def read_barrier(self, ready: Callable[[], None]) -> None:
+    def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
+        """Ask the owner for a log that can have members."""
+        invariant(self._not_alone is not None, "nobody takes changes of the membership")
+        if self._not_alone is not None:
+            self._not_alone(change, entry, context)
+
+    def read_barrier(self, ready: Callable[[], None], failed: Callable[[RpcError], None]) -> None:
         """Call `ready` at once: an entry is acknowledged only after it is applied."""
+        del failed
         ready()
+
+    def hand_over(self, taker: Callable[[list[bytes], list[object]], None]) -> None:
+        """Stop; `taker` gets what was proposed and not applied."""
+        entries, contexts = self._entries, self._contexts
+        self._entries, self._contexts = [], []
+        self._closed = True
+        taker(entries, contexts)
 
     def release(self, index: int) -> None:
         """Do nothing: no entry is kept."""

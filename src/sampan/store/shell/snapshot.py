@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +22,7 @@ from sampan.base.checksum import crc32c
 from sampan.base.errors import SampanError
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
 from sampan.store.core.bolt import BoltReader, BoltWriter
+from sampan.store.core.confstate import CONF_STATE
 from sampan.store.shell.datadir import DataDir, Membership
 from sampan.store.shell.lmdb_file import CONSISTENT_INDEX, TERM, LmdbFile
 from sampan.store.shell.wal_files import fsync_directory
@@ -32,7 +33,9 @@ __all__ = [
     "SnapshotError",
     "SnapshotStatus",
     "View",
+    "buckets_of",
     "hash_buckets",
+    "reading",
     "restore",
     "save",
     "status",
@@ -72,11 +75,15 @@ class Source(Protocol):
 
 
 class Snapshot:
-    """A snapshot in a temporary file: the database without a digest."""
+    """A snapshot in a temporary file: the database without a digest.
 
-    def __init__(self, fd: int, size_bytes: int) -> None:
+    `meta` is the content of its bucket `meta`: which log entry it is of, and more.
+    """
+
+    def __init__(self, fd: int, size_bytes: int, meta: Mapping[bytes, bytes]) -> None:
         self._fd = fd
         self.size_bytes = size_bytes
+        self.meta = meta
 
     async def blocks(self, block_bytes: int) -> AsyncIterator[bytes]:
         """Yield the file's bytes, each block of `block_bytes` but the last."""
@@ -108,10 +115,11 @@ async def take(source: Source, directory: Path | None = None) -> AsyncIterator[S
     with tempfile.TemporaryFile(dir=directory, prefix="snapshot-") as file:
         try:
             async with source.view() as view:
+                meta = dict(view.items(META_BUCKET))
                 size_bytes = await asyncio.to_thread(write_database, view, file.fileno())
         except OSError as error:
             raise SnapshotError(f"cannot make a snapshot: {error.strerror}") from error
-        yield Snapshot(file.fileno(), size_bytes)
+        yield Snapshot(file.fileno(), size_bytes, meta)
 
 
 def write_database(view: View, fd: int) -> int:
@@ -156,7 +164,7 @@ class SnapshotStatus:
 
 def status(path: Path) -> SnapshotStatus:
     """Describe a snapshot file. Raises SnapshotError."""
-    with _reading(path) as reader:
+    with reading(path) as reader:
         revision = 0
         total = 0
         state = 0
@@ -185,7 +193,7 @@ def hash_buckets(view: View, ignored: frozenset[tuple[str, bytes]] = frozenset()
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[BoltReader]:
+def reading(path: Path) -> Iterator[BoltReader]:
     """Open a snapshot; what is wrong with it comes out as SnapshotError."""
     try:
         with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -249,23 +257,23 @@ def restore(
 def _fill(path: Path, data_dir: Path, membership: Membership) -> None:
     directory = DataDir.open(data_dir, membership)
     directory.backend_path.parent.mkdir(mode=0o700, parents=True)
-    with _reading(path) as reader:
+    with reading(path) as reader:
         meta = dict(reader.items(META_BUCKET.encode()))
         index = int.from_bytes(meta.get(CONSISTENT_INDEX, b""), "big")
         term = int.from_bytes(meta.get(TERM, b""), "big")
         backend = LmdbFile(directory.backend_path, map_bytes=4 * reader.size_bytes)
         try:
-            for buffer in _buffers(reader):
+            for buffer in buckets_of(reader, members=False):
                 backend.write(buffer, index, max(term, 1))
         finally:
             backend.close()
     directory.close()
 
 
-def _buffers(reader: BoltReader) -> Iterator[WriteBuffer]:
-    """Yield the content of a snapshot in pieces, without what it says about its cluster."""
+def buckets_of(reader: BoltReader, *, members: bool) -> Iterator[WriteBuffer]:
+    """Yield the content of a snapshot in pieces, with or without what it says of its cluster."""
     for bucket in BUCKETS:
-        if bucket in _MEMBERSHIP:
+        if bucket in _MEMBERSHIP and not members:
             continue
         for chunk in _chunks(reader.items(bucket.encode())):
             buffer = WriteBuffer()
@@ -273,7 +281,8 @@ def _buffers(reader: BoltReader) -> Iterator[WriteBuffer]:
                 buffer.revisions.update(chunk)
             else:
                 buffer.small[bucket] = dict(chunk)
-                buffer.small[bucket].pop(b"confState", None)
+                if not members:
+                    buffer.small[bucket].pop(CONF_STATE, None)
             yield buffer
     yield WriteBuffer()
 

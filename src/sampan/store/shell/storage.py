@@ -6,9 +6,9 @@ A member in memory has the same parts with nothing behind them.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -16,29 +16,31 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from sampan.base.errors import SampanError
 from sampan.base.histogram import Histogram, exponential
 from sampan.base.log import Logger
+from sampan.raft import HardState
 from sampan.store.core import errors
-from sampan.store.core.cluster import derive_cluster_id, derive_member_id
-from sampan.store.core.log import LogSink
+from sampan.store.core.confstate import load_conf_state
+from sampan.store.core.wal import RecordFlag, RecordKind
+from sampan.store.shell.bootstrap import Start
 from sampan.store.shell.config import EtcdConfig
-from sampan.store.shell.datadir import DataDir, DataDirError, Membership, read_membership
+from sampan.store.shell.datadir import DataDir
+from sampan.store.shell.install import finish_install
 from sampan.store.shell.lmdb_backend import BackendFullError, LmdbBackend
 from sampan.store.shell.lmdb_file import BackendError
 from sampan.store.shell.memory_backend import MemoryBackend
-from sampan.store.shell.single_log import LogReports, MemoryLog, SingleLog
+from sampan.store.shell.raft_wal import Recovered, recover
+from sampan.store.shell.single_log import LogReports
 from sampan.store.shell.wal_files import WalIdentity
 from sampan.store.shell.wal_writer import Wal
 
 if TYPE_CHECKING:
     from sampan.store.shell.snapshot import Snapshot
 
-__all__ = ["AnyBackend", "AnyLog", "Storage", "StorageReports"]
+__all__ = ["AnyBackend", "Storage", "StorageReports"]
 
 AnyBackend: TypeAlias = LmdbBackend | MemoryBackend
-AnyLog: TypeAlias = SingleLog | MemoryLog
 
 _DEFAULT_QUOTA_BYTES: Final = 2 << 30
 _UNLIMITED_BYTES: Final = 1 << 62
-_DEFAULT_TOKEN: Final = "etcd-cluster"
 _SECONDS = exponential(0.001, 2, 14)
 
 
@@ -48,6 +50,9 @@ class StorageReports(LogReports, Protocol):
     def applied(self) -> tuple[int, int]:
         """Return index and term of the last applied entry."""
 
+    def release(self, index: int) -> None:
+        """Let the log forget entries up to `index`: the backend holds them durably."""
+
 
 class Storage:
     """Data directory, backend and log of one member, and how much room is left in them."""
@@ -56,13 +61,14 @@ class Storage:
         self,
         config: EtcdConfig,
         log: Logger,
-        membership: Membership,
+        start: Start,
         backend: AnyBackend,
         data_dir: DataDir | None,
     ) -> None:
         self.backend = backend
-        self.cluster_id = membership.cluster_id
-        self.member_id = membership.member_id
+        self.start_as = start
+        self.cluster_id = start.membership.cluster_id
+        self.member_id = start.membership.member_id
         self.fsync_seconds = Histogram(_SECONDS)
         self.commit_seconds = Histogram(_SECONDS)
         self.defrag_seconds = Histogram(exponential(0.1, 2, 13))
@@ -71,22 +77,20 @@ class Storage:
         self._config = config
         self._logger = log
         self._data_dir = data_dir
-        self._log: AnyLog | None = None
+        self._wal: Wal | None = None
         self._reports: StorageReports | None = None
         # What entries may still take by estimate; corrected whenever the backend has committed.
         self.room_bytes = 0
         self._measure()
 
     @classmethod
-    def open(cls, config: EtcdConfig, log: Logger) -> Storage:
+    def open(cls, config: EtcdConfig, log: Logger, start: Start) -> Storage:
         """Open what `config` names, making it if need be. Raises SampanError."""
-        membership = _membership(config)
         if config.memory:
-            return cls(config, log, membership, MemoryBackend(), None)
-        path = Path(config.directory)
-        membership = _known_membership(path, config, membership)
-        data_dir = DataDir.open(path, membership)
+            return cls(config, log, start, MemoryBackend(), None)
+        data_dir = DataDir.open(Path(config.directory), start.membership)
         try:
+            finish_install(data_dir.backend_path, _wal_path(config, data_dir))
             quota = config.quota_backend_bytes or _DEFAULT_QUOTA_BYTES
             backend = LmdbBackend(
                 data_dir.backend_path,
@@ -96,33 +100,53 @@ class Storage:
         except BaseException:
             data_dir.close()
             raise
-        return cls(config, log, membership, backend, data_dir)
+        return cls(config, log, start, backend, data_dir)
 
-    def make_log(self, sink: LogSink, reports: StorageReports) -> AnyLog:
-        """Open the log whose entries `sink` applies. Raises SampanError."""
-        self._reports = reports
-        if self._data_dir is None:
-            self._log = MemoryLog(sink)
-            return self._log
-        directory = Path(self._config.wal_dir) if self._config.wal_dir else self._data_dir.wal_path
-        wal = Wal.open(
-            directory,
-            WalIdentity(self.cluster_id, self.member_id),
-            applied_index=self.backend.consistent_index,
-            log=self._logger,
-            fsync=not self._config.unsafe_no_fsync,
-        )
-        self._log = SingleLog(
-            wal,
-            sink,
-            reports,
-            term=max(self.backend.term, 1),
-            observe_flush=self.fsync_seconds.observe,
-        )
-        return self._log
+    def open_wal(self) -> Wal | None:
+        """Open the write-ahead log; None for a member in memory. Raises SampanError."""
+        if self._data_dir is not None:
+            self._wal = Wal.open(
+                _wal_path(self._config, self._data_dir),
+                WalIdentity(self.cluster_id, self.member_id),
+                applied_index=self.backend.consistent_index,
+                log=self._logger,
+                fsync=not self._config.unsafe_no_fsync,
+            )
+        return self._wal
 
-    def start(self) -> None:
+    def recover(self) -> Recovered:
+        """Read what the write-ahead log holds; for a log just opened."""
+        if self._wal is None:
+            return Recovered((0, 0), (), HardState())
+        return recover(self._wal, self.member_id, self.backend.consistent_index)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether the data are those of a member among several, as far as can be told from them."""
+        state = load_conf_state(self.backend)
+        if len(state.voters) + len(state.learners) + len(state.voters_outgoing) > 1:
+            return True
+        if self._wal is None or self._wal.hard_state is None:
+            return False
+        if state.voters != (self.member_id,):
+            return True
+        return any(
+            record.flags & RecordFlag.CONF_CHANGE
+            and record.last_index > self.backend.consistent_index
+            for record in self._wal.records()
+            if record.kind == RecordKind.ENTRIES
+        )
+
+    @property
+    def snapshot_directory(self) -> Path:
+        """Where snapshots from other members arrive."""
+        if self._data_dir is not None:
+            return self._data_dir.backend_path.parent
+        return Path(tempfile.gettempdir())
+
+    def start(self, reports: StorageReports) -> None:
         """Commit the backend in the background from now on."""
+        self._reports = reports
         self.backend.start(self, observe_commit=self.commit_seconds.observe)
 
     # ---- what the backend reports (`BackendReports`)
@@ -134,8 +158,8 @@ class Storage:
     def committed(self, index: int) -> None:
         """Let the log forget what the backend holds durably."""
         self._measure()
-        if self._log is not None:
-            self._log.release(index)
+        if self._reports is not None:
+            self._reports.release(index)
 
     def commit_failed(self, error: BackendError) -> None:
         """Say that the backend could not write; it tries again by itself."""
@@ -210,28 +234,5 @@ class Storage:
             self._data_dir.close()
 
 
-def _membership(config: EtcdConfig) -> Membership:
-    """Return the ids that a new member with these settings gets."""
-    peers = [str(url) for url in config.initial_advertise_peer_urls]
-    member_id = derive_member_id(peers, config.initial_cluster_token)
-    cluster_id = derive_cluster_id([member_id])
-    return Membership(config.name, cluster_id, member_id, config.initial_cluster_token)
-
-
-def _known_membership(path: Path, config: EtcdConfig, new: Membership) -> Membership:
-    """Return whose data is in `path`, or `new` when there is none.
-
-    A member that exists keeps its ids, whatever peer URLs it is started with; but to name another
-    cluster's token is to ask for another cluster's data. Raises DataDirError then.
-    """
-    found = read_membership(path)
-    if found is None:
-        return new
-    token = config.initial_cluster_token
-    if found.token and token not in (found.token, _DEFAULT_TOKEN):
-        raise DataDirError(
-            f"data directory {path} belongs to the cluster with token {found.token!r}, not to one "
-            f"with {token!r}: use another --data-dir, or the --initial-cluster-token it was made "
-            "with"
-        )
-    return replace(found, name=config.name)
+def _wal_path(config: EtcdConfig, data_dir: DataDir) -> Path:
+    return Path(config.wal_dir) if config.wal_dir else data_dir.wal_path

@@ -25,7 +25,14 @@ from typing import Final
 from sampan.base.errors import SampanError
 from sampan.store.core import wal
 from sampan.store.core.log import LogFullError
-from sampan.store.core.wal import HEADER_BYTES, Record, RecordKind, SegmentHeader, Tail
+from sampan.store.core.wal import (
+    HEADER_BYTES,
+    HardState,
+    Record,
+    RecordKind,
+    SegmentHeader,
+    Tail,
+)
 
 __all__ = [
     "SEGMENT_BYTES",
@@ -38,6 +45,7 @@ __all__ = [
     "WalIdentityError",
     "fsync_directory",
     "make_directory",
+    "read_all",
     "read_segment",
     "scan_segments",
     "segment_paths",
@@ -90,7 +98,7 @@ class Segment:
     """A segment file that was read: all its records from the header up to `end` are sound.
 
     `last_index` is that of the last entry up to here (of an earlier segment if this has none),
-    `last_term` its term. `tail` tells what follows `end`.
+    `last_term` its term, `hard_state` the newest up to here. `tail` tells what follows `end`.
     """
 
     path: Path
@@ -99,6 +107,7 @@ class Segment:
     last_index: int
     last_term: int
     tail: Tail
+    hard_state: HardState | None = None
 
 
 def fsync_directory(path: Path) -> None:
@@ -162,7 +171,9 @@ class _Content:
             self._map.close()
 
 
-def read_segment(path: Path, last_index: int, last_term: int = 0) -> Segment:
+def read_segment(
+    path: Path, last_index: int, last_term: int = 0, hard_state: HardState | None = None
+) -> Segment:
     """Read a segment whose predecessor ends at entry `last_index`; verify every checksum.
 
     Raises WalDamagedError for a bad header and for entries that leave a gap.
@@ -179,9 +190,13 @@ def read_segment(path: Path, last_index: int, last_term: int = 0) -> Segment:
                     reason = f"entries {last_index + 1} to {record.first_index - 1} are missing"
                     raise WalDamagedError(path, record.offset, reason)
                 last_index, last_term = record.last_index, record.term
+            elif record.kind == RecordKind.SNAPSHOT_MARK:
+                mark = record.snapshot_mark()
+                last_index, last_term = mark.index, mark.term
+            hard_state = record.hard_state() or hard_state
             end = record.end
         tail = wal.classify_tail(data, header.salt, end)
-    return Segment(path, header, end, last_index, last_term, tail)
+    return Segment(path, header, end, last_index, last_term, tail, hard_state)
 
 
 def scan_segments(directory: Path, identity: WalIdentity | None) -> list[Segment]:
@@ -211,7 +226,7 @@ def _next_segment(path: Path, before: Segment | None) -> Segment:
     elif sequence != before.header.sequence + 1:
         raise WalDamagedError(path, 0, f"segment {before.header.sequence + 1} is missing")
     else:
-        segment = read_segment(path, before.last_index, before.last_term)
+        segment = read_segment(path, before.last_index, before.last_term, before.hard_state)
     header = segment.header
     if (header.sequence, header.first_index) != (sequence, first_index):
         raise WalDamagedError(path, 0, "the header does not match the file's name")
@@ -237,6 +252,16 @@ def read_entries(segments: Sequence[Segment], after_index: int) -> Iterator[Reco
             for record in wal.read_records(data, segment.header.salt):
                 if record.kind == RecordKind.ENTRIES and record.last_index > after_index:
                     yield record
+                if record.end >= segment.end:
+                    break
+
+
+def read_all(segments: Sequence[Segment]) -> Iterator[Record]:
+    """Yield every sound record, in file order."""
+    for segment in segments:
+        with _Content(segment.path) as data:
+            for record in wal.read_records(data, segment.header.salt):
+                yield record
                 if record.end >= segment.end:
                     break
 

@@ -14,7 +14,15 @@ from typing import Final
 from sampan.base.errors import invariant
 from sampan.base.log import Level, Logger
 from sampan.store.core import wal
-from sampan.store.core.wal import HEADER_BYTES, SegmentHeader, Tail
+from sampan.store.core.wal import (
+    HEADER_BYTES,
+    HardState,
+    Record,
+    RecordFlag,
+    SegmentHeader,
+    SnapshotMark,
+    Tail,
+)
 from sampan.store.shell import wal_files
 from sampan.store.shell.wal_files import (
     NO_SPACE,
@@ -71,6 +79,7 @@ class Wal:
         self._offset = 0
         self._capacity = 0
         self._last_index = 0
+        self.hard_state = segments[-1].hard_state if segments else None
 
     @classmethod
     def open(
@@ -127,28 +136,62 @@ class Wal:
             following = first_index + len(entries)
             yield first_index, entries
 
-    def append(self, term: int, first_index: int, entries: Sequence[bytes]) -> None:
-        """Write the entries as one batch and make them durable.
+    def records(self) -> Iterator[Record]:
+        """Yield every record there is, oldest first; for a log just opened."""
+        return wal_files.read_all(list(self._segments))
 
-        Raises NoSpaceError (nothing was written, the log goes on) or WalFailedError (for good).
+    def append(
+        self,
+        term: int,
+        first_index: int,
+        entries: Sequence[bytes],
+        *,
+        flags: int = RecordFlag.NONE,
+        hard_state: HardState | None = None,
+    ) -> None:
+        """Write the entries as one batch and make them durable, with `hard_state` if given.
+
+        They replace what is there from `first_index` on. Raises NoSpaceError (nothing was written,
+        the log goes on) or WalFailedError (for good).
         """
         self._check_usable()
-        records = wal.encode_batch(self._salt, term, first_index, entries)
-        if len(records) > 1:
-            self._append_parts(term, first_index, entries)
+        if len(entries) > 1 and sum(map(len, entries)) > wal.BATCH_BYTES:
+            # A record is durable before the next is written; and a rotation changes the salt.
+            half = len(entries) // 2
+            self.append(term, first_index, entries[:half], flags=flags)
+            rest = entries[half:]
+            self.append(term, first_index + half, rest, flags=flags, hard_state=hard_state)
             return
-        record = records[0]
-        if self._offset + len(record) > self._capacity:
-            self._rotate(first_index, len(record))
-            record = wal.encode_entries(self._salt, term, first_index, entries)
-        self._write(record)
+        self._put(
+            lambda salt: wal.encode_entries(
+                salt, term, first_index, entries, flags=flags, hard_state=hard_state
+            ),
+            first_index,
+        )
         self._last_index = first_index + len(entries) - 1
+        if hard_state is not None:
+            self.hard_state = hard_state
 
-    def _append_parts(self, term: int, first_index: int, entries: Sequence[bytes]) -> None:
-        # A record is durable before the next is written; and a rotation changes the salt.
-        half = len(entries) // 2
-        self.append(term, first_index, entries[:half])
-        self.append(term, first_index + half, entries[half:])
+    def save_hard_state(self, state: HardState) -> None:
+        """Make term, vote and commit index durable. Raises as `append`."""
+        self._check_usable()
+        self._put(lambda salt: wal.encode_hard_state(salt, state), self._last_index + 1)
+        self.hard_state = state
+
+    def begin_behind(self, mark: SnapshotMark, state: HardState) -> None:
+        """Let the log begin anew behind a snapshot, durably. Raises as `append`."""
+        self._check_usable()
+        self._put(lambda salt: wal.encode_snapshot_mark(salt, mark), mark.index + 1)
+        self._last_index = mark.index
+        self.save_hard_state(state)
+
+    def _put(self, encode: Callable[[int], bytes], next_index: int) -> None:
+        """Write what `encode` makes with the segment's salt, in the next segment if need be."""
+        record = encode(self._salt)
+        if self._offset + len(record) > self._capacity:
+            self._rotate(next_index, len(record))
+            record = encode(self._salt)
+        self._write(record)
 
     def _write(self, record: bytes) -> None:
         try:
@@ -192,11 +235,16 @@ class Wal:
     def _rotate(self, first_index: int, record_bytes: int) -> None:
         """Go on in a new segment that has room for the record. Raises NoSpaceError."""
         old, old_fd, old_end = self._segments[-1], self._fd, self._offset
-        self._start_segment(old.header.sequence + 1, first_index, record_bytes)
+        last_index, state = self._last_index, self.hard_state
+        # An older segment may hold the only copy of the hard state: a newer one begins with it.
+        first = b"" if state is None else wal.encode_hard_state(0, state)
+        self._start_segment(old.header.sequence + 1, first_index, len(first) + record_bytes)
         with self._lock:
-            self._segments[-2] = replace(old, end=old_end, last_index=first_index - 1)
+            self._segments[-2] = replace(old, end=old_end, last_index=last_index)
         os.ftruncate(old_fd, old_end)  # gives the unused rest back; its length is not vital
         os.close(old_fd)
+        if state is not None:
+            self._write(wal.encode_hard_state(self._salt, state))
 
     def _start_segment(self, sequence: int, first_index: int, record_bytes: int) -> None:
         header = wal_files.fresh_header(self._identity, sequence, first_index)

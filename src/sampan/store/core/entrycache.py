@@ -1,0 +1,127 @@
+"""What Raft reads of the log: the newest entries in memory, behind what the backend holds.
+
+The backend is the snapshot: it contains everything applied, so that older entries are only kept for
+members that lag a little. Whoever lags more is sent the backend's content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sampan.base.errors import invariant
+from sampan.raft import (
+    Compacted,
+    ConfState,
+    Entry,
+    HardState,
+    Snapshot,
+    SnapshotUnavailable,
+    Unavailable,
+)
+from sampan.raft.message import limit_size
+
+__all__ = ["EntryCache"]
+
+
+class EntryCache:
+    """A `sampan.raft.Storage` over entries that are durable in the write-ahead log.
+
+    `base` is index and term of the entry before the first one kept; (0, 0) for the whole log.
+    """
+
+    def __init__(
+        self,
+        base: tuple[int, int],
+        entries: Sequence[Entry],
+        hard_state: HardState,
+        conf_state: ConfState,
+    ) -> None:
+        self._base = base
+        self._entries = list(entries)
+        self._hard_state = hard_state
+        self._applied = Snapshot(0, 0, conf_state)
+        self.size_bytes = sum(entry.size_bytes for entry in entries)
+
+    # ---- what Raft reads (`sampan.raft.Storage`)
+
+    def initial_state(self) -> tuple[HardState, ConfState]:
+        """Return hard state and membership as of the start."""
+        return self._hard_state, self._applied.conf_state
+
+    def first_index(self) -> int:
+        """Return the index of the first entry kept."""
+        return self._base[0] + 1
+
+    def last_index(self) -> int:
+        """Return the index of the last entry."""
+        return self._base[0] + len(self._entries)
+
+    def term(self, index: int) -> int:
+        """Return the term of an entry. Raises Compacted or Unavailable."""
+        base = self._base[0]
+        if index == base:
+            return self._base[1]
+        if index < base:
+            raise Compacted(f"entry {index} is compacted, the log begins behind {base}")
+        if index > base + len(self._entries):
+            raise Unavailable(f"entry {index} is behind the last one, {self.last_index()}")
+        return self._entries[index - base - 1].term
+
+    def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
+        """Return entries [low, high) as far as `max_bytes` allows, but at least one."""
+        base = self._base[0]
+        if low <= base:
+            raise Compacted(f"entry {low} is compacted, the log begins behind {base}")
+        if high > self.last_index() + 1:
+            raise Unavailable(f"entry {high - 1} is behind the last one, {self.last_index()}")
+        return limit_size(self._entries[low - base - 1 : high - base - 1], max_bytes)
+
+    def snapshot(self) -> Snapshot:
+        """Return which snapshot could be made now: that of everything applied."""
+        if not self._applied.index:
+            raise SnapshotUnavailable("nothing is applied yet")
+        return self._applied
+
+    # ---- what the replica tells
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Take durable entries, replacing what is there from the first one's index on."""
+        if not entries:
+            return
+        base = self._base[0]
+        keep = entries[0].index - base - 1
+        invariant(0 <= keep <= len(self._entries), f"a hole in the log at {entries[0].index}")
+        for gone in self._entries[keep:]:
+            self.size_bytes -= gone.size_bytes
+        self._entries[keep:] = entries
+        for entry in entries:
+            self.size_bytes += entry.size_bytes
+
+    def applied(self, index: int, term: int, conf_state: ConfState) -> None:
+        """Everything up to `index` is applied, and `conf_state` is in force."""
+        self._applied = Snapshot(index, term, conf_state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Begin anew behind a snapshot that came from the leader."""
+        self._base = (snapshot.index, snapshot.term)
+        self._entries = []
+        self.size_bytes = 0
+        self._applied = Snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
+
+    def trim(self, keep_entries: int, keep_bytes: int) -> None:
+        """Drop the oldest applied entries, as far as more than `keep_entries` are applied here.
+
+        With more than `keep_bytes` in all, half as many are kept as fit.
+        """
+        applied = self._applied.index - self._base[0]
+        drop = applied - keep_entries
+        if self.size_bytes > keep_bytes and self._entries:
+            average = self.size_bytes // len(self._entries) + 1
+            drop = max(drop, applied - keep_bytes // (2 * average))
+        if drop <= 0:
+            return
+        last = self._entries[drop - 1]
+        for gone in self._entries[:drop]:
+            self.size_bytes -= gone.size_bytes
+        del self._entries[:drop]
+        self._base = (last.index, last.term)

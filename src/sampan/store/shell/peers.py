@@ -1,0 +1,366 @@
+"""The transport between members: who is connected to whom, and what is on its way.
+
+Every member dials every other one and sends on its own connections, so a pair has two in each
+direction: one for entries, and one for everything that must not wait behind them (heartbeats,
+votes, answers). Snapshots have a call of their own on a third. A queue that grows too long is
+dropped as a whole, and Raft is told: it sends again what matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from time import time
+from typing import Final
+
+from sampan.base.errors import SampanError
+from sampan.base.log import Logger
+from sampan.loop.channel import Channel, ClientStream
+from sampan.raft import Message, MsgType
+from sampan.store.core.greeting import Identity, greet
+from sampan.store.core.peerwire import encode_frame, encode_message
+from sampan.store.pb import peer_pb2 as pb
+from sampan.store.shell.config import Url
+from sampan.store.shell.replication import PeerSink
+from sampan.wire.grpc.status import Code, RpcError
+
+__all__ = ["ASK", "MESSAGES", "SNAPSHOT", "PeerTraffic", "Peers", "ask"]
+
+MESSAGES: Final = "/sampan.peer.v1.Peer/Messages"
+SNAPSHOT: Final = "/sampan.peer.v1.Peer/Snapshot"
+ASK: Final = "/sampan.peer.v1.Peer/Ask"
+
+QUEUE_BYTES: Final = 64 << 20
+"""What may wait for one member before it is dropped."""
+
+BLOCK_BYTES: Final = 256 << 10
+FIRST_RETRY_S: Final = 0.05
+LAST_RETRY_S: Final = 1.0
+SKEW_MS: Final = 1000
+ASK_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class PeerTraffic:
+    """What went to and came from one member since the start."""
+
+    sent_bytes: int = 0
+    sent_failures: int = 0
+    received_bytes: int = 0
+    round_trip_s: float = 0.0
+    snapshots_sent: int = 0
+    snapshot_failures: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One stream of messages to one member, connected anew whenever it ends."""
+
+    channel: Channel
+    stream: ClientStream | None = None
+    welcome: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+class _Link:
+    """Everything that goes to one member."""
+
+    def __init__(self, peers: Peers, member_id: int, urls: Sequence[str]) -> None:
+        self.member_id = member_id
+        self.urls = tuple(urls)
+        self.active_since_s: float | None = None
+        self._peers = peers
+        self._turn = 0
+        self._lanes = {bulk: self._lane() for bulk in (False, True)}
+        self._snapshot: asyncio.Task[None] | None = None
+        self._told = ""
+
+    def _lane(self) -> _Lane:
+        return _Lane(self._peers.channel(self.urls[self._turn % len(self.urls)]))
+
+    def start(self) -> None:
+        for bulk, lane in self._lanes.items():
+            lane.task = asyncio.create_task(self._keep(bulk), name=f"peer-{self.member_id:x}")
+
+    # ---- messages
+
+    def send(self, messages: Sequence[Message]) -> None:
+        quick: list[Message] = []
+        bulk: list[Message] = []
+        for message in messages:
+            if message.type is MsgType.SNAPSHOT:
+                self._send_snapshot(message)
+            else:
+                (bulk if message.entries else quick).append(message)
+        for lane, batch in ((self._lanes[False], quick), (self._lanes[True], bulk)):
+            if batch:
+                self._put(lane, batch)
+
+    def _put(self, lane: _Lane, batch: Sequence[Message]) -> None:
+        stream = lane.stream
+        traffic = self._peers.traffic_of(self.member_id)
+        if stream is None or not lane.welcome or stream.buffered_bytes > QUEUE_BYTES:
+            traffic.sent_failures += len(batch)
+            self._peers.lost(self.member_id)
+            return
+        data = encode_frame(batch)
+        traffic.sent_bytes += len(data)
+        stream.send(data)
+
+    async def _keep(self, bulk: bool) -> None:
+        """Connect, wait for the end of the stream, and begin again, later each time."""
+        wait_s = FIRST_RETRY_S
+        while True:
+            lane = self._lanes[bulk]
+            try:
+                await self._converse(lane)
+                wait_s = FIRST_RETRY_S
+            except RpcError as error:
+                if lane.welcome:
+                    wait_s = FIRST_RETRY_S
+                self._say(error)
+            lane.welcome = False
+            lane.stream = None
+            if not any(each.welcome for each in self._lanes.values()):
+                self.active_since_s = None
+            self._peers.lost(self.member_id)
+            await lane.channel.close()
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LAST_RETRY_S)
+            self._turn += 1
+            renewed = self._lane()
+            lane.channel = renewed.channel
+
+    async def _converse(self, lane: _Lane) -> None:
+        stream = lane.channel.stream(MESSAGES)
+        lane.stream = stream
+        try:
+            sent = time()
+            stream.send(pb.Packet(greeting=self._greeting()).SerializeToString())
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                answer = await stream.receive()
+            if answer is None:
+                raise RpcError(Code.UNAVAILABLE, "the member ended the conversation at once")
+            self._welcomed(lane, pb.Welcome.FromString(answer), sent)
+            while await stream.receive() is not None:
+                pass
+        except TimeoutError:
+            raise RpcError(Code.UNAVAILABLE, "the member does not answer") from None
+        finally:
+            stream.cancel()
+
+    def _greeting(self) -> pb.Greeting:
+        return greet(self._peers.me, self.member_id, int(time() * 1000))
+
+    def _welcomed(self, lane: _Lane, welcome: pb.Welcome, sent: float) -> None:
+        lane.welcome = True
+        now = time()
+        traffic = self._peers.traffic_of(self.member_id)
+        traffic.round_trip_s = now - sent
+        if self.active_since_s is None:
+            self.active_since_s = asyncio.get_running_loop().time()
+            self._peers.log.info(
+                "established TCP streaming connection with remote peer",
+                **{"remote-peer-id": f"{self.member_id:x}"},
+            )
+        self._told = ""
+        skew_ms = welcome.unix_ms - (sent + now) * 500
+        if abs(skew_ms) > SKEW_MS + (now - sent) * 1000:
+            self._peers.log.warning(
+                "prober found high clock drift",
+                **{"remote-peer-id": f"{self.member_id:x}"},
+                cure="set both clocks: leases and certificates go by them",
+                drift=f"{skew_ms / 1000:.1f}s",
+            )
+
+    def _say(self, error: RpcError) -> None:
+        """Log why there is no connection, once for each reason."""
+        if error.message == self._told:
+            return
+        self._told = error.message
+        peers = self._peers
+        if error.code is Code.PERMISSION_DENIED and "removed" in error.message:
+            peers.on_removed(error.message)
+        peers.log.warning(
+            "cannot talk to a member",
+            **{"remote-peer-id": f"{self.member_id:x}"},
+            urls=",".join(self.urls),
+            error=error.message,
+        )
+
+    # ---- snapshots
+
+    def _send_snapshot(self, message: Message) -> None:
+        if self._snapshot is not None and not self._snapshot.done():
+            return
+        self._snapshot = asyncio.create_task(self._stream_snapshot(message), name="snapshot-send")
+
+    async def _stream_snapshot(self, message: Message) -> None:
+        peers = self._peers
+        traffic = peers.traffic_of(self.member_id)
+        channel = peers.channel(self.urls[self._turn % len(self.urls)])
+        delivered = False
+        try:
+            async with peers.sink.snapshot_source(message) as source:
+                stream = channel.stream(SNAPSHOT)
+                stream.send(pb.SnapshotPiece(greeting=self._greeting()).SerializeToString())
+                head = encode_message(source.message)
+                stream.send(pb.SnapshotPiece(message=head).SerializeToString())
+                digest = sha256()
+                async for block in source.blocks(BLOCK_BYTES):
+                    digest.update(block)
+                    stream.send(pb.SnapshotPiece(block=block).SerializeToString())
+                    await stream.drain()
+                    if stream.done:
+                        break
+                    await peers.throttle(len(block))
+                stream.send(pb.SnapshotPiece(sha256=digest.digest()).SerializeToString())
+                stream.close_send()
+                delivered = await stream.receive() is not None
+                traffic.sent_bytes += source.size_bytes
+                traffic.snapshots_sent += 1
+        except (RpcError, SampanError) as error:
+            traffic.snapshot_failures += 1
+            peers.log.warning(
+                "failed to send a snapshot",
+                **{"remote-peer-id": f"{self.member_id:x}"},
+                error=str(error),
+            )
+        finally:
+            await channel.close()
+            peers.sink.snapshot_sent(self.member_id, delivered=delivered)
+
+    async def close(self) -> None:
+        tasks = [lane.task for lane in self._lanes.values()] + [self._snapshot]
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*(lane.channel.close() for lane in self._lanes.values()))
+
+
+@dataclass(slots=True)
+class Peers:
+    """The `PeerTransport` of one member.
+
+    `tls` is made anew for each connection to an https URL, so that changed certificates count.
+    `throttle_bytes_s` bounds what snapshots take of the network; 0: all they can get.
+    """
+
+    me: Identity
+    sink: PeerSink
+    log: Logger
+    tls: Callable[[], ssl.SSLContext] | None = None
+    on_removed: Callable[[str], None] = lambda reason: None
+    throttle_bytes_s: int = 0
+    traffic: dict[int, PeerTraffic] = field(default_factory=dict)
+    _links: dict[int, _Link] = field(default_factory=dict)
+    _ending: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def connect(self, addresses: Mapping[int, Sequence[str]]) -> None:
+        """Talk to these members and to no others."""
+        for member_id, link in list(self._links.items()):
+            urls = addresses.get(member_id)
+            if urls is None or tuple(urls) != link.urls:
+                del self._links[member_id]
+                task = asyncio.create_task(link.close())
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+        for member_id, urls in addresses.items():
+            if member_id not in self._links and member_id != self.me.member_id and urls:
+                link = self._links[member_id] = _Link(self, member_id, urls)
+                link.start()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send messages to whom they are for; see `PeerTransport`."""
+        if len(messages) == 1:
+            self._send_to(messages[0].to, messages)
+            return
+        batches: dict[int, list[Message]] = {}
+        for message in messages:
+            batches.setdefault(message.to, []).append(message)
+        for member_id, batch in batches.items():
+            self._send_to(member_id, batch)
+
+    def _send_to(self, member_id: int, messages: Sequence[Message]) -> None:
+        link = self._links.get(member_id)
+        if link is not None:
+            link.send(messages)
+
+    def active_since_s(self, member_id: int) -> float | None:
+        """Return since when a member is connected, None if it is not."""
+        link = self._links.get(member_id)
+        return link.active_since_s if link is not None else None
+
+    def traffic_of(self, member_id: int) -> PeerTraffic:
+        """Return the counters of one member."""
+        return self.traffic.setdefault(member_id, PeerTraffic())
+
+    def lost(self, member_id: int) -> None:
+        """Tell Raft that messages did not arrive."""
+        self.sink.unreachable(member_id)
+
+    async def throttle(self, size_bytes: int) -> None:
+        """Wait as long as `size_bytes` of a snapshot may take."""
+        if self.throttle_bytes_s:
+            await asyncio.sleep(size_bytes / self.throttle_bytes_s)
+
+    def channel(self, url: str) -> Channel:
+        """Return a channel to a peer URL."""
+        return channel_to(url, self.tls)
+
+    async def ask(self, member_id: int, subject: str, body: bytes = b"") -> bytes:
+        """Ask a member for something and return the answer. Raises RpcError."""
+        link = self._links.get(member_id)
+        if link is None:
+            raise RpcError(Code.UNAVAILABLE, f"member {member_id:x} is not known here")
+        return await ask(link.urls, self.me, subject, body, receiver=member_id, tls=self.tls)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        links, self._links = list(self._links.values()), {}
+        await asyncio.gather(*(link.close() for link in links))
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+
+def channel_to(url: str, tls: Callable[[], ssl.SSLContext] | None) -> Channel:
+    """Return a channel to a peer URL. Raises RpcError for https without certificates."""
+    parsed = Url.parse(url)
+    context = None
+    if parsed.tls:
+        if tls is None:
+            raise RpcError(Code.FAILED_PRECONDITION, f"{url} needs --peer-trusted-ca-file or so")
+        context = tls()
+    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    target = f"unix:{parsed.host}" if parsed.unix else f"{host}:{parsed.port}"
+    return Channel(target, tls=context, keepalive_time_s=10.0, keepalive_timeout_s=5.0)
+
+
+async def ask(
+    urls: Sequence[str],
+    me: Identity,
+    subject: str,
+    body: bytes = b"",
+    *,
+    receiver: int = 0,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    timeout_s: float = ASK_TIMEOUT_S,
+) -> bytes:
+    """Ask whoever listens at one of `urls` for something. Raises the last RpcError."""
+    question = pb.Question(
+        greeting=greet(me, receiver, int(time() * 1000)), subject=subject, body=body
+    ).SerializeToString()
+    failure = RpcError(Code.UNAVAILABLE, "no URL to ask")
+    for url in urls:
+        channel = channel_to(url, tls)
+        try:
+            answer = await channel.unary(ASK, question, timeout_s=timeout_s)
+            return pb.Answer.FromString(answer).body
+        except RpcError as error:
+            failure = error
+        finally:
+            await channel.close()
+    raise failure
