@@ -35,6 +35,7 @@ PROGRAMS: dict[str, Program] = {
     "ship": Program("sampan.cli.ship", "Build a source directory, run it, say where it is."),
     "releases": Program("sampan.cli.releases", "List what was shipped."),
     "rollback": Program("sampan.cli.rollback", "Return to an earlier release."),
+    "record": Program("sampan.cli.record", "Record what an etcd tells its clients, to verify it."),
     "verify": Program("sampan.cli.verify", "Check what a store told its clients: see record."),
     "demo": Program("sampan.cli.demo", "Bring up the stack, ship a service, show what runs."),
 }
