@@ -69,7 +69,8 @@ def _query(session: Session, parsed: Parsed) -> Iterator[tuple[str, str]]:
     documents: dict[str, Any] = {
         "buildargs": arguments,
         "labels": pairs(parsed.each("label")),
-        "cachefrom": parsed.each("cache-from"),
+        "cachefrom": _cache_sources(session, parsed),
+        "cacheto": _cache_places(session, parsed),
         "ulimits": parsed.each("ulimit"),
     }
     yield from ((name, json.dumps(value)) for name, value in documents.items() if value)
@@ -96,6 +97,27 @@ def _query(session: Session, parsed: Parsed) -> Iterator[tuple[str, str]]:
             yield name, "1"
     if not parsed.on("rm"):
         yield "rm", "0"
+
+
+def _cache_places(session: Session, parsed: Parsed) -> list[str]:
+    return [_absolute(session, one, "dest") for one in parsed.each("cache-to")]
+
+
+def _cache_sources(session: Session, parsed: Parsed) -> list[str]:
+    return [_absolute(session, one, "src") for one in parsed.each("cache-from")]
+
+
+def _absolute(session: Session, text: str, key: str) -> str:
+    """Make the directory of a local cache absolute: the daemon reads and writes it."""
+    fields = text.split(",")
+    if "type=local" not in fields:
+        return text
+    if not session.address.path:
+        raise UnsupportedError("a cache in a directory needs a daemon of this machine: unix://")
+    return ",".join(
+        f"{key}={os.path.abspath(one.partition('=')[2])}" if one.startswith(f"{key}=") else one
+        for one in fields
+    )
 
 
 def _registry_config(session: Session) -> str:
@@ -154,6 +176,7 @@ BUILD = Command(
         Flag("add-host", LIST, "Add a custom host-to-IP mapping (host:ip)"),
         Flag("build-arg", LIST, "Set build-time variables"),
         Flag("cache-from", LIST, "Images to consider as cache sources"),
+        Flag("cache-to", LIST, "Cache export destinations"),
         Flag("cgroup-parent", STRING, "Parent cgroup for the RUN instructions"),
         Flag("cpu-period", INTEGER, "Limit the CPU CFS (Completely Fair Scheduler) period"),
         Flag("cpu-quota", INTEGER, "Limit the CPU CFS (Completely Fair Scheduler) quota"),

@@ -16,6 +16,7 @@ from sampan.engine.build.service import BuildOrder, BuildService
 from sampan.engine.build.transcript import Transcript
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.build.options import BuildContext
+from sampan.images.core.build.cacheoptions import parse_cache_export, parse_cache_import
 from sampan.images.core.challenge import decode_registries
 from sampan.images.core.platform import parse_platform
 from sampan.images.core.reference import parse_reference
@@ -88,6 +89,8 @@ class BuildRoutes:
                 for host in text.split(",")
             ),
             limits=_limits(call),
+            cache_from=tuple(map(parse_cache_import, _list(call, "cachefrom"))),
+            cache_to=tuple(map(parse_cache_export, _list(call, "cacheto"))),
             credentials=decode_registries(call.request.headers.get("x-registry-config", "")),
         )
 
@@ -115,6 +118,20 @@ def _table(call: Call, name: str) -> Mapping[str, str]:
     if not isinstance(found, dict):
         raise InvalidError(f"error reading {name}: an object is required")
     return {str(key): str(value) for key, value in found.items() if value is not None}
+
+
+def _list(call: Call, name: str) -> list[str]:
+    """Return a parameter that is a JSON list of texts."""
+    text = call.text(name)
+    try:
+        found: Any = json.loads(text) if text else []
+    except ValueError as error:
+        raise InvalidError(f"error reading {name}: {error}") from None
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InvalidError(f"error reading {name}: a list of texts is required")
+    return found
 
 
 def _network(mode: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sampan.base.errors import InvalidError, NotFoundError
 from sampan.dockerfile.stages import Dockerfile, parse_dockerfile
+from sampan.engine.build.caching import Caching
 from sampan.engine.build.executor import ContainerExecutor
 from sampan.engine.build.network import BridgeNetwork
 from sampan.engine.daemon.shell.engine import Engine
@@ -23,6 +24,8 @@ from sampan.images.build.execution import Executor
 from sampan.images.build.options import BuildContext, SolveOptions
 from sampan.images.build.progress import Progress, Silent
 from sampan.images.build.solver import Solver
+from sampan.images.core.build.cacheoptions import CacheExport, CacheImport
+from sampan.images.core.build.cacherecords import INLINE, CachedLayer, inline_records
 from sampan.images.core.build.evaluate import Evaluation, evaluate
 from sampan.images.core.build.request import BaseImage, BuildRequest, NeededImage, needed
 from sampan.images.core.build.steps import Graph
@@ -31,6 +34,7 @@ from sampan.images.core.image import Image, parse_image
 from sampan.images.core.manifest import write_index
 from sampan.images.core.platform import Platform, preferences
 from sampan.images.core.reference import parse_reference, tag_name
+from sampan.images.registry.buildcache import BuildCaches
 from sampan.images.shell.index import Entry
 from sampan.images.shell.store import ImageStore, NewImage
 from sampan.images.shell.thread import in_thread
@@ -40,6 +44,7 @@ __all__ = ["BuildOrder", "BuildService", "build_service"]
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _FRESH_S: Final = 24 * 3600.0
 _EPOCH: Final = "SOURCE_DATE_EPOCH"
+_INLINE_CACHE: Final = "BUILDKIT_INLINE_CACHE"
 
 Pull = Callable[[str, Platform, Credentials], Awaitable[Entry]]
 """Has an image brought here; raises as a pull does."""
@@ -69,6 +74,15 @@ class BuildOrder:
 
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     ssh: Mapping[str, Path] = field(default_factory=dict)
+    cache_from: Sequence[CacheImport] = ()
+    cache_to: Sequence[CacheExport] = ()
+
+    @property
+    def cache_exports(self) -> Sequence[CacheExport]:
+        """Where results go: also into the image when the build argument for it is given."""
+        inline = CacheExport("inline")
+        asked = self.arguments.get(_INLINE_CACHE, "") in ("1", "true")
+        return (*self.cache_to, inline) if asked and inline not in self.cache_to else self.cache_to
 
 
 class BuildService:
@@ -83,6 +97,7 @@ class BuildService:
         scratch: Path,
         *,
         host_allowed: bool = False,
+        registries: BuildCaches | None = None,
     ) -> None:
         self._store = store
         self._executor = executor
@@ -90,6 +105,7 @@ class BuildService:
         self._pull = pull
         self._scratch = scratch
         self._host_allowed = host_allowed
+        self._caching = Caching(store, registries)
         self.cache = BuildCache(store.spool.parent / "build" / "cache")
         store.keepers.append(self._kept)
 
@@ -126,13 +142,20 @@ class BuildService:
             warnings = [one for evaluation in evaluations for one in evaluation.warnings]
             for warning in dict.fromkeys(warnings):
                 progress.warning(warning)
-            options = self._options(order, images)
+            sources = await self._caching.open(order.cache_from, order.credentials, progress)
+            options = replace(self._options(order, images), cache_sources=sources)
             solver = Solver(self._store, self.cache, self._executor, options, progress)
-            roots = await solver.solve(*(one.target.step for one in evaluations))
+            steps = [one.target.step for one in evaluations]
+            roots = await solver.solve(*steps)
+            known, exports = solver.results, order.cache_exports
+            records = [await self._caching.inline(exports, known, step) for step in steps]
             built = [
-                NewImage(_image(evaluation, root, platform, _epoch(order)), root.blobs)
-                for evaluation, root, platform in zip(evaluations, roots, platforms, strict=True)
+                NewImage(_image(evaluation, root, platform, _epoch(order), inline), root.blobs)
+                for evaluation, root, platform, inline in zip(
+                    evaluations, roots, platforms, records, strict=True
+                )
             ]
+            await self._caching.export(exports, known, steps, order.credentials, progress)
             return await self._add(built, platforms, tags)
 
     async def _add(
@@ -228,7 +251,13 @@ class BuildService:
         )
 
 
-def _image(evaluation: Evaluation, root: Root, platform: Platform, epoch_s: int | None) -> Image:
+def _image(
+    evaluation: Evaluation,
+    root: Root,
+    platform: Platform,
+    epoch_s: int | None,
+    inline: Sequence[CachedLayer],
+) -> Image:
     # An image is as old as its newest layer: what is built again unchanged is the same image.
     moment = (root.made_s or time.time()) if epoch_s is None else epoch_s
     created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
@@ -236,6 +265,8 @@ def _image(evaluation: Evaluation, root: Root, platform: Platform, epoch_s: int 
     if platform.variant:
         machine["variant"] = platform.variant
     document = evaluation.target.config.document(machine, root.diff_ids, created)
+    if inline:
+        document[INLINE] = inline_records(inline, root.diff_ids)
     return parse_image(json.dumps(document, separators=(",", ":")).encode())
 
 
@@ -261,6 +292,7 @@ def build_service(engine: Engine) -> BuildService:
         pull,
         options.exec_root / "build",
         host_allowed=options.build_from_host,
+        registries=engine.distribution.build_caches,
     )
 
 

@@ -38,6 +38,10 @@ class Transcript:
         """A step has begun or ended."""
         if self._quiet:
             return
+        if status.internal:
+            if status.error:
+                self.text(f"[Warning] {status.name}: {status.error}\n")
+            return
         if status.key not in self._begun:
             self._begun.add(status.key)
             self.text(f"Step {len(self._begun)}/{self._total} : {status.name}\n")

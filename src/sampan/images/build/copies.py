@@ -154,6 +154,13 @@ class Copier:
                 continue
             layer.selection(selection, keep_owner=root is not None)
 
+    def owner(self, step: CopyStep, parent: Root) -> str:
+        """Return who will own the files, by number where a name is looked up in the parent."""
+        if not step.chown:
+            return ""
+        uid, gid = _owner(step.chown, self.trees.root(parent))
+        return f"{uid}:{gid}"
+
     def _times(self) -> tuple[int, int | None]:
         if self._epoch_s is not None:
             return self._epoch_s * 1_000_000_000, self._epoch_s * 1_000_000_000

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.dockerfile.ignore import IgnoreRules
+from sampan.images.build.cachesource import CacheSource
 from sampan.images.shell.index import Entry
 
 __all__ = ["BuildContext", "SolveOptions"]
@@ -38,4 +39,7 @@ class SolveOptions:
     extra_hosts: Sequence[str] = ()
     limits: Mapping[str, object] = field(default_factory=dict)
     epoch_s: int | None = None
+    cache_sources: Sequence[CacheSource] = ()
+    """Where to look for results that are not known here, in this order."""
+
     parallel: int = 2

@@ -22,6 +22,8 @@ class StepStatus:
     completed_s: float | None = None
     cached: bool = False
     error: str = ""
+    internal: bool = False
+    """It is no step of the Dockerfile: work on the way to it. The build may survive its error."""
 
 
 class Progress(Protocol):

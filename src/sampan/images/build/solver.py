@@ -5,8 +5,10 @@ other, out of the cache where nothing that counts has changed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sampan.base.errors import InvalidError, SampanError
 from sampan.images.build.cache import BuildCache, Root
@@ -31,13 +33,24 @@ from sampan.images.core.build.wording import step_name
 from sampan.images.core.image import chain_ids
 from sampan.images.shell.store import ImageStore
 
-__all__ = ["Solver", "root_digest"]
+__all__ = ["Result", "Solver", "root_digest"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def root_digest(root: Root) -> str:
     """Return what tells one root from another."""
     chain = chain_ids(root.diff_ids)[-1] if root.diff_ids else "scratch"
     return f"host+{chain}" if root.host else chain
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a keyed step has yielded: its own layer is the root's last one."""
+
+    key: str
+    root: Root
+    description: str
 
 
 class Solver:
@@ -51,7 +64,11 @@ class Solver:
         options: SolveOptions,
         progress: Progress,
     ) -> None:
+        self._store = store
         self._cache = cache
+        self.results: dict[int, Result] = {}
+        """The results of keyed steps by the steps' identity, new ones and known ones."""
+
         self._options = options
         self._progress = progress
         self._copier = Copier(store, options.contexts, options.epoch_s)
@@ -123,57 +140,93 @@ class Solver:
             raise InvalidError(f"image {step.reference} was not looked up")
         return Root(tuple(entry.diff_ids), tuple(entry.blobs))
 
-    def _known(self, key: str, *, ignore_no_cache: bool = False) -> Root | None:
-        if self._options.no_cache and not ignore_no_cache:
+    async def _known(self, key: str, parent: Root, status: StepStatus) -> Root | None:
+        """Return a result that is known here or elsewhere; `parent` is what its layer goes upon."""
+        if self._options.no_cache:
             return None
         root = self._cache.find(key)
-        if root is not None and not self._copier.has(root):
+        if root is not None and self._copier.has(root):
+            return root
+        if root is not None:
             self._cache.drop(key)
-            return None
-        return root
+        return None if parent.host else await self._imported(key, parent, status)
+
+    async def _imported(self, key: str, parent: Root, status: StepStatus) -> Root | None:
+        """Bring a result from elsewhere; a source that cannot give what it names is passed over."""
+        for source in self._options.cache_sources:
+            layer = source.find(key)
+            if layer is None:
+                continue
+            own = Root((layer.diff_id,), (layer.blob.digest,), made_s=layer.created_s)
+            root = self._copier.on_top(parent, own)
+            try:
+                await source.fetch(layer)
+                await self._store.unpack(root.diff_ids, root.blobs)
+            except SampanError as error:
+                _LOG.warning("cache %s: %s", source.name, error)
+                name = f"importing a layer from {source.name}"
+                self._progress.step(
+                    StepStatus(f"cache-{key}", name, error=str(error), internal=True)
+                )
+                continue
+            self._cache.put(key, root, status.name)
+            return root
+        return None
+
+    def _keep(self, step: Step, result: Result) -> None:
+        if not result.root.host:
+            self.results[id(step)] = result
 
     async def _copied(
         self, step: CopyStep, roots: Sequence[Root], status: StepStatus
     ) -> tuple[Root, bool]:
         contents = await self._copier.digest(step, roots[1:])
-        parent = "" if step.link else root_digest(roots[0])
+        parent = self._copier.owner(step, roots[0]) if step.link else root_digest(roots[0])
         key = operation_key(step, [parent, contents, str(self._options.epoch_s)])
-        found = self._known(key)
-        if found is not None:
-            return (self._copier.on_top(roots[0], found) if step.link else found), True
-        self._progress.step(status)
-        made = await self._copier.copy(step, roots)
-        kept = made
-        if step.link:
-            kept = Root(made.diff_ids[-1:], made.blobs[-1:], made_s=made.made_s)
-        self._cache.put(key, kept, status.name)
-        return made, False
+        below = Root() if step.link else roots[0]
+        found = await self._known(key, below, status)
+        cached = found is not None
+        if found is None:
+            self._progress.step(status)
+            made = await self._copier.copy(step, roots)
+            found = Root(made.diff_ids[-1:], made.blobs[-1:], made_s=made.made_s)
+            found = found if step.link else made
+            self._cache.put(key, found, status.name)
+        self._keep(step, Result(key, found, status.name))
+        if not step.link:
+            return found, cached
+        root = self._copier.on_top(roots[0], found)
+        await self._store.unpack(root.diff_ids, root.blobs)
+        return root, cached
 
     async def _made(
         self, step: MakeDirectory, roots: Sequence[Root], status: StepStatus
     ) -> tuple[Root, bool]:
         key = operation_key(step, [root_digest(roots[0]), str(self._options.epoch_s)])
-        found = self._known(key)
-        if found is not None:
-            return found, True
-        self._progress.step(status)
-        made = await self._copier.make_directory(step, roots[0])
-        self._cache.put(key, made, status.name)
-        return made, False
+        found = await self._known(key, roots[0], status)
+        cached = found is not None
+        if found is None:
+            self._progress.step(status)
+            found = await self._copier.make_directory(step, roots[0])
+            self._cache.put(key, found, status.name)
+        self._keep(step, Result(key, found, status.name))
+        return found, cached
 
     async def _ran(
         self, step: RunStep, roots: Sequence[Root], status: StepStatus
     ) -> tuple[Root, bool]:
         contents = await self._runner.digest(step)
-        key = operation_key(step, [*map(root_digest, roots), contents])
-        found = self._known(key)
-        if found is not None:
-            return found, True
-        async with self._slots:
-            self._progress.step(status)
-            made = await self._runner.run(step, roots, status.key)
-        self._cache.put(key, made, status.name)
-        return made, False
+        around = [self._options.network, *self._options.extra_hosts]
+        key = operation_key(step, [*map(root_digest, roots), contents, *around])
+        found = await self._known(key, roots[0], status)
+        cached = found is not None
+        if found is None:
+            async with self._slots:
+                self._progress.step(status)
+                found = await self._runner.run(step, roots, status.key)
+            self._cache.put(key, found, status.name)
+        self._keep(step, Result(key, found, status.name))
+        return found, cached
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -74,6 +74,11 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict)
     artifact_type: str = ""
 
+    @classmethod
+    def of_bytes(cls, media_type: str, raw: bytes) -> Descriptor:
+        """Return what names a small document."""
+        return cls(media_type, digest_of(raw), len(raw))
+
     @property
     def document(self) -> dict[str, Any]:
         """The descriptor as documents have it."""

@@ -13,6 +13,7 @@ from sampan.images.core.platform import Platform, machine_platform
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import Reference, parse_reference
 from sampan.images.core.refusal import RegistryError, pull_refusal
+from sampan.images.registry.buildcache import BuildCaches
 from sampan.images.registry.download import Downloads, Report
 from sampan.images.registry.options import (
     RegistryDefaults,
@@ -45,6 +46,7 @@ class Distribution:
         self.registries = Registries(options, certificates or certificates_folder(), first_wait_s)
         self._downloads = Downloads(store.content, options, first_wait_s)
         self._pushes = Pushes(store, options, first_wait_s)
+        self.build_caches = BuildCaches(store, self.registries, self._downloads, self._pushes)
         self.machine = machine_platform(machine_facts.machine())
 
     # Pulling.

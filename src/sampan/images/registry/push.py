@@ -143,8 +143,8 @@ class Pushes:
         if self._slots.full:
             push.report(Progress("Waiting", short))
         async with self._slots.one():
-            if layer.digest == diff_id and not push.as_it_is:
-                layer = await self._compress(layer)
+            if not push.as_it_is:
+                layer = await self.compressed(layer, diff_id)
             total = layer.size_bytes
             neighbours = await in_thread(self._neighbours, push.reference, layer.digest)
 
@@ -183,7 +183,22 @@ class Pushes:
                     found[other.path] = None
         return list(found)[:_NEIGHBOURS]
 
-    async def _compress(self, layer: Descriptor) -> Descriptor:
+    async def send(self, repository: Repository, blob: Descriptor) -> None:
+        """Upload one blob that is no image's, in its turn."""
+        async with self._slots.one():
+            await upload(
+                repository,
+                self._content,
+                blob,
+                attempts=self._options().max_download_attempts,
+                first_wait_s=self._first_wait_s,
+                sent=lambda _: None,
+            )
+
+    async def compressed(self, layer: Descriptor, diff_id: str) -> Descriptor:
+        """Return a layer as it goes to registries: compressed, when it is plain here."""
+        if layer.digest != diff_id:
+            return layer
         found = self._compressed.get(layer.digest)
         if found is not None:
             if await in_thread(self._content.claim, found.digest):

@@ -214,14 +214,15 @@ class ImageStore:
         return await in_thread(self._describe, image, blobs)
 
     def _describe(self, image: Image, blobs: Sequence[str]) -> Descriptor:
-        layers = [
-            Descriptor(OCI_LAYER + self._suffix(blob), blob, self.content.size(blob))
-            for blob in blobs
-        ]
+        layers = [self.layer(blob) for blob in blobs]
         self.content.put(image.raw, image.id)
         raw, manifest = write_manifest(Descriptor(OCI_CONFIG, image.id, len(image.raw)), layers)
         self.content.put(raw)
         return manifest
+
+    def layer(self, blob: str) -> Descriptor:
+        """Return what a blob is as a layer, by how it begins; NotFoundError without it."""
+        return Descriptor(OCI_LAYER + self._suffix(blob), blob, self.content.size(blob))
 
     def _suffix(self, blob: str) -> str:
         with self.content.open(blob) as file:
