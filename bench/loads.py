@@ -15,7 +15,7 @@ from bench.raw_client import WatchReader, grpc_body
 
 from sampan.store.pb import rpc_pb2 as pb
 
-__all__ = ["PROBE", "fill", "h2load", "watch_events_per_s"]
+__all__ = ["KEY", "PROBE", "fill", "h2load", "put_many", "revision", "watch_events_per_s"]
 
 KEY: Final = b"benchkey"
 PUT: Final = pb.PutRequest(key=KEY, value=b"v" * 256).SerializeToString()
@@ -80,6 +80,18 @@ def h2load(
     if method == "Put" and moved < 0.98 * done:
         raise LoadError(f"{done:.0f} puts were answered, the store moved by {moved} revisions")
     return float(rate[1])
+
+
+def put_many(port: int, place: Path, count: int) -> None:
+    """Put one key so many times over 50 connections × 10 streams."""
+    body = place / "many.body"
+    body.write_bytes(grpc_body(PUT))
+    before = revision(port)
+    argv = h2load_argv(port, "Put", body, 50, 10, f"--requests={count}")
+    subprocess.run(argv, capture_output=True, check=True)
+    moved = revision(port) - before
+    if moved < 0.98 * count:
+        raise LoadError(f"{count} puts were sent, the store moved by {moved} revisions")
 
 
 def watch_events_per_s(server: Running, place: Path) -> float:

@@ -108,7 +108,8 @@ def _without_strangers(history: History, dead_end: DeadEnd, budget: Budget) -> H
             kept = [
                 one
                 for one in history.operations
-                if one.id in ids or isinstance(one.request, Grant | KeepAlive)
+                if one.id in ids
+                or (isinstance(one.request, Grant | KeepAlive) and one.outcome is not Outcome.FAIL)
             ]
             smaller = History(kept, [], history.revision, history.records, exclusive=False)
             return smaller if _fails(smaller, budget) else history

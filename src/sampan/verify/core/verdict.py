@@ -15,6 +15,7 @@ from sampan.verify.core.watching import Problem, disagreements, watch_problems
 __all__ = ["Report", "check"]
 
 _SHOWN = 20
+_SHOWN_BESIDES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +69,18 @@ def _violation(history: History, found: Linearity, budget: Budget) -> Report:
     kind = dead_end.kind if dead_end else "not linearizable"
     lines = explain(small, dead_end, len(history.operations))
     problems = watch_problems(history, None) + disagreements(history.watchers)
-    return Report(Verdict.VIOLATION, kind, (*lines, *_problem_lines(problems)))
+    return Report(Verdict.VIOLATION, kind, (*lines, *_problem_lines(problems, _SHOWN_BESIDES)))
 
 
-def _problem_lines(problems: list[Problem]) -> list[str]:
+def _problem_lines(problems: list[Problem], shown: int = _SHOWN) -> list[str]:
     lines = [
         f"watcher {one.watcher}, revision {one.revision}: not {one.guarantee}: {one.text}"
         if not one.guarantee.startswith(("right", "nothing"))
         else f"watcher {one.watcher}, revision {one.revision}: {one.text}"
-        for one in problems[:_SHOWN]
+        for one in problems[:shown]
     ]
-    if len(problems) > _SHOWN:
-        lines.append(f"... and {len(problems) - _SHOWN} more of this kind")
+    if len(problems) > shown:
+        lines.append(f"... and {len(problems) - shown} more of what watchers were told")
     return lines
 
 
