@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sampan.base.errors import SampanError
 from sampan.raft import (
     ConfChange,
     ConfState,
@@ -268,7 +267,7 @@ class Replica:
         """Tell the sink that these proposals will never be applied."""
         self._sink.rejected(contexts, error)
 
-    def stop(self, error: SampanError) -> None:
+    def stop(self, error: Exception) -> None:
         """Tell everybody who waits that there will be no outcome."""
         unsent, self._unsent = self._unsent, []
         waiting = [context for context, _ in self._pending.values()]

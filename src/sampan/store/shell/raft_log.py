@@ -279,7 +279,10 @@ class RaftLog:
                 self._begin_install(ready)
                 return
             if not self._writing:
-                self._write()
+                if ready.entries and ready.messages:
+                    self._write_behind()
+                else:
+                    self._write()
             self._apply(ready)
         if self._refusal is None and not self._installing:
             replica.serve_reads()
@@ -301,6 +304,20 @@ class RaftLog:
         else:
             self._set_writing(True)
             self._run(lambda: self._save_in_worker(work))
+
+    def _write_behind(self) -> None:
+        """Write when what was sent has left, so that all members write at the same time.
+
+        Messages leave at the end of the loop's next turn; the flush would hold them up.
+        """
+        self._set_writing(True)
+        self._loop.call_soon(self._loop.call_soon, self._write_now)
+
+    def _write_now(self) -> None:
+        self._set_writing(False)
+        if self._refusal is None and self._unwritten and not self._installing:
+            self._write()
+            self._pump()
 
     def _set_writing(self, writing: bool) -> None:
         self._writing = writing
@@ -358,13 +375,7 @@ class RaftLog:
         self._set_writing(True)
         self._reports.no_space(error)
         self.replica.step_aside()
-        self._retry = self._loop.call_later(RETRY_S, self._write_again)
-
-    def _write_again(self) -> None:
-        self._set_writing(False)
-        if self._refusal is None and not self._installing:
-            self._write()
-            self._pump()
+        self._retry = self._loop.call_later(RETRY_S, self._write_now)
 
     def _refuse(self, error: WalError) -> None:
         if self._refusal is None:

@@ -47,6 +47,8 @@ def recover(log: Wal, member_id: int, applied_index: int) -> Recovered:
         base = (applied_index, log.hard_state.term if log.hard_state else 0)
     state = log.hard_state
     last = entries[-1] if entries else Entry(base[1], base[0])
+    if state is None and not last.index:
+        return Recovered(base, entries, raft.HardState())
     if state is None:
         return Recovered(base, entries, raft.HardState(last.term, member_id, last.index))
     return Recovered(base, entries, raft.HardState(state.term, state.vote, state.commit))
