@@ -122,8 +122,8 @@ def test_healthcheck() -> None:
 def test_directives_at_the_top_only() -> None:
     found = parse("# escape=`\n# check=skip=JSONArgsRecommended;error=true\nFROM a\nRUN dir `\n c")
     assert found.directives.escape == "`"
-    assert found.directives.skipped_checks == {"JSONArgsRecommended"}
-    assert found.directives.checks_are_errors
+    assert found.directives.checks.skip == {"jsonargsrecommended"}
+    assert found.directives.checks.error
     late = parse("# a comment\n# escape=`\nFROM a\n")
     assert late.directives.escape == "\\"
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity, Span
+from sampan.base.errors import InvalidError
+from sampan.dockerfile.rules import CheckOptions, finding, parse_check_options
 from sampan.dockerfile.words import shell_words
 
 __all__ = ["Directives", "Heredoc", "Line", "Source", "read_source"]
@@ -30,8 +32,7 @@ class Directives:
 
     syntax: str = ""
     escape: str = "\\"
-    skipped_checks: frozenset[str] = frozenset()
-    checks_are_errors: bool = False
+    checks: CheckOptions = field(default_factory=CheckOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Line:
     written: str
     span: Span
     heredocs: Sequence[Heredoc] = ()
+    comment: Sequence[str] = ()
+    """The comment right above it, line by line, without the signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class _Reader:
     directives: Directives = field(default_factory=Directives)
     warnings: list[Diagnostic] = field(default_factory=list)
     at: int = 0
+    comment: list[str] = field(default_factory=list)
+    """The comment lines that end where the reader is."""
 
     def fail(self, line: int, summary: str, detail: str = "", column: int = 1) -> DiagnosticsError:
         span = Span(self.file, line, column)
@@ -110,30 +115,28 @@ def _read_directives(reader: _Reader) -> Directives:
                 f"invalid escape token {match[2]!r}: it does not match ` or \\",
                 column=line.index(match[2]) + 1,
             )
-    skip, error = _check_options(seen.get("check", ""))
-    return Directives(seen.get("syntax", ""), seen.get("escape", "\\"), skip, error)
-
-
-def _check_options(text: str) -> tuple[frozenset[str], bool]:
-    """Return the rules to skip and whether findings are errors: `skip=A,B;error=true`."""
-    skip: set[str] = set()
-    error = False
-    for part in filter(None, (one.strip() for one in text.split(";"))):
-        key, _, value = part.partition("=")
-        if key.strip().lower() == "skip":
-            skip |= {one.strip() for one in value.split(",") if one.strip()}
-        elif key.strip().lower() == "error":
-            error = value.strip().lower() == "true"
-    return frozenset(skip), error
+    reader.at = len(seen)
+    checks = CheckOptions()
+    if "check" in seen:
+        try:
+            checks = parse_check_options(seen["check"])
+        except InvalidError as error:
+            raise reader.fail(list(seen).index("check") + 1, str(error)) from None
+    return Directives(seen.get("syntax", ""), seen.get("escape", "\\"), checks)
 
 
 def _read_lines(reader: _Reader) -> Iterator[Line]:
     while reader.at < len(reader.lines):
         text = reader.lines[reader.at]
-        if not text.strip() or text.lstrip().startswith("#"):
+        if text.lstrip().startswith("#"):
+            reader.comment.append(text.lstrip()[1:].strip())
             reader.at += 1
-            continue
-        yield _read_line(reader)
+        elif not text.strip():
+            reader.comment.clear()
+            reader.at += 1
+        else:
+            yield _read_line(reader)
+            reader.comment.clear()
 
 
 def _read_line(reader: _Reader) -> Line:
@@ -151,7 +154,7 @@ def _read_line(reader: _Reader) -> Line:
     if inner in _WITH_HEREDOCS and "<<" in body:
         heredocs = [_read_heredoc(reader, match) for match in _heredoc_words(reader, body)]
     span = Span(reader.file, first, column, reader.at, len(reader.lines[reader.at - 1]))
-    return Line(word.upper(), rest, word, span, tuple(heredocs))
+    return Line(word.upper(), rest, word, span, tuple(heredocs), tuple(reader.comment))
 
 
 def _split_keyword(text: str) -> tuple[str, str, str]:
@@ -169,11 +172,8 @@ def _join(reader: _Reader) -> str:
         reader.at += 1
         if parts and not text.strip():
             span = Span(reader.file, reader.at)
-            summary = "Empty continuation line"
-            detail = "It will become an error in a later release of the Dockerfile syntax."
-            reader.warnings.append(
-                Diagnostic(Severity.WARNING, "NoEmptyContinuation", summary, span, detail)
-            )
+            summary = "an empty line stands within an instruction"
+            reader.warnings.append(finding("NoEmptyContinuation", summary, span))
             continue
         if parts and text.lstrip().startswith("#"):
             continue

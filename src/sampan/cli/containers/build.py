@@ -7,16 +7,18 @@ import io
 import json
 import os
 import sys
+import tarfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sampan.base.errors import UnsupportedError
+from sampan.cli.containers.buildprogress import follow, form_of
 from sampan.cli.containers.command import Command, Failure
+from sampan.cli.containers.core.buildview import source_excerpt
 from sampan.cli.containers.core.environment import pairs
 from sampan.cli.containers.core.flags import Flag, Parsed
 from sampan.cli.containers.core.kinds import BOOL, BYTES, INTEGER, LIST, STRING, SWAP
 from sampan.cli.containers.core.limits import ULIMIT
-from sampan.cli.containers.progress import show
 from sampan.cli.containers.session import Session
 from sampan.engine.client.context import add_text, directory_context
 from sampan.engine.client.packing import Packed
@@ -36,6 +38,9 @@ _NUMBERS = {
 
 
 def _build(session: Session, parsed: Parsed) -> int:
+    form = form_of(parsed.text("progress"), parsed.on("quiet"))
+    if parsed.on("check"):
+        return check(session, parsed)
     source = parsed.arguments[0]
     context: Packed | Iterable[bytes]
     if source == "-":
@@ -44,11 +49,11 @@ def _build(session: Session, parsed: Parsed) -> int:
         raise UnsupportedError("building from a URL is not supported yet: fetch it first")
     else:
         name, context = _from_directory(source, parsed.text("file"))
-    query = [("dockerfile", name), ("version", "1"), *_query(session, parsed)]
-    notes = show(
-        session.images.build(context, query, _registry_config(session)),
-        sys.stdout,
-    )
+    way = "warnings" if form in ("", "quiet") else "events"
+    query = [("dockerfile", name), ("version", "1"), ("sampan", way), *_query(session, parsed)]
+    if form == "quiet":
+        query.append(("q", "1"))
+    notes = follow(session.images.build(context, query, _registry_config(session)), form)
     if parsed.text("iidfile"):
         made = [note["ID"] for note in notes if isinstance(note, dict) and "ID" in note]
         if not made:
@@ -56,6 +61,45 @@ def _build(session: Session, parsed: Parsed) -> int:
         with open(parsed.text("iidfile"), "w", encoding="ascii") as file:
             file.write(made[-1])
     return 0
+
+
+def check(session: Session, parsed: Parsed) -> int:
+    """Tell what is wrong with a Dockerfile and what will surprise; 1 when there is an error."""
+    name, text, ignored = _words_only(parsed)
+
+    def pack(archive: tarfile.TarFile) -> None:
+        add_text(archive, name, text)
+        if ignored:
+            add_text(archive, ".dockerignore", ignored)
+
+    query = [("dockerfile", name), ("version", "1"), ("sampan", "check"), *_query(session, parsed)]
+    found = [one["aux"] for one in session.images.build(Packed(pack), query)]
+    lines = text.decode(errors="replace").splitlines()
+    for one in found:
+        print("\n".join(source_excerpt(one, lines)) + "\n")
+    if not found:
+        print("Check complete, no warnings found.")
+    return 1 if any(one["severity"] == "error" for one in found) else 0
+
+
+def _words_only(parsed: Parsed) -> tuple[str, bytes, bytes]:
+    """Return the Dockerfile's name and text, and that of its ignore file."""
+    source, file = parsed.arguments[0], parsed.text("file")
+    if source == "-" or file == "-":
+        return _DEFAULT_NAME, sys.stdin.buffer.read(), b""
+    path = file or os.path.join(source, _DEFAULT_NAME)
+    try:
+        with open(path, "rb") as opened:
+            text = opened.read()
+    except OSError as error:
+        raise Failure(f"cannot read the Dockerfile {path}: {error.strerror}") from None
+    for candidate in (f"{path}.dockerignore", os.path.join(source, ".dockerignore")):
+        try:
+            with open(candidate, "rb") as opened:
+                return os.path.basename(path), text, opened.read()
+        except OSError:
+            continue
+    return os.path.basename(path), text, b""
 
 
 def _query(session: Session, parsed: Parsed) -> Iterator[tuple[str, str]]:
@@ -90,7 +134,6 @@ def _query(session: Session, parsed: Parsed) -> Iterator[tuple[str, str]]:
     for flag, name in (
         ("no-cache", "nocache"),
         ("pull", "pull"),
-        ("quiet", "q"),
         ("force-rm", "forcerm"),
     ):
         if parsed.on(flag):
@@ -178,6 +221,7 @@ BUILD = Command(
         Flag("cache-from", LIST, "Images to consider as cache sources"),
         Flag("cache-to", LIST, "Cache export destinations"),
         Flag("cgroup-parent", STRING, "Parent cgroup for the RUN instructions"),
+        Flag("check", BOOL, "Check the Dockerfile and build nothing"),
         Flag("cpu-period", INTEGER, "Limit the CPU CFS (Completely Fair Scheduler) period"),
         Flag("cpu-quota", INTEGER, "Limit the CPU CFS (Completely Fair Scheduler) quota"),
         Flag("cpu-shares", INTEGER, "CPU shares (relative weight)", "c"),
@@ -192,6 +236,12 @@ BUILD = Command(
         Flag("network", STRING, "Networking mode for the RUN instructions"),
         Flag("no-cache", BOOL, "Do not use cache when building the image"),
         Flag("platform", STRING, "Set platform if server is multi-platform capable"),
+        Flag(
+            "progress",
+            STRING,
+            "How to show the build: auto, plain, tty, quiet, rawjson",
+            default="auto",
+        ),
         Flag("pull", BOOL, "Always attempt to pull a newer version of the image"),
         Flag("quiet", BOOL, "Suppress the build output and print image ID on success", "q"),
         Flag("rm", BOOL, "Remove intermediate containers after a build", default=True),

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sampan.base.errors import InvalidError, SampanError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
 from sampan.engine.build.context import dockerfile_text, received_context
+from sampan.engine.build.events import EventStream
 from sampan.engine.build.service import BuildOrder, BuildService
 from sampan.engine.build.transcript import Transcript
 from sampan.engine.daemon.shell.engine import Engine
@@ -25,6 +26,9 @@ from sampan.loop.rest import Response
 __all__ = ["BuildRoutes"]
 
 _LOG = logging.getLogger(__name__)
+_WAY: Final = "sampan"
+"""How `sampan build` wants to hear: `warnings` too, all in `events`, or only to `check`."""
+
 _LIMITS: Final = {
     "memory": "Memory",
     "memswap": "MemorySwap",
@@ -65,8 +69,20 @@ class BuildRoutes:
         except BaseException:
             await stack.aclose()
             raise
-        job = _BuildJob(self._service, order, quiet=call.flag("q"), stack=stack)
+        if call.text(_WAY) == "check":
+            return await self._check(order, stack)
+        job = _BuildJob(self._service, order, call, stack=stack)
         return Response(200, job, (("Content-Type", "application/json"),))
+
+    async def _check(self, order: BuildOrder, stack: contextlib.AsyncExitStack) -> Response:
+        """Answer with what is wrong with a Dockerfile; nothing is built."""
+        async with stack:
+            found = await self._service.check(order)
+        lines: list[bytes] = []
+        events = EventStream(lines.append)
+        for one in found:
+            events.warning(one)
+        return Response(200, b"".join(lines), (("Content-Type", "application/json"),))
 
     def _order(self, call: Call, context: BuildContext, name: str) -> BuildOrder:
         platform = call.text("platform")
@@ -160,12 +176,18 @@ class _BuildJob:
         self,
         service: BuildService,
         order: BuildOrder,
+        call: Call,
         *,
-        quiet: bool,
         stack: contextlib.AsyncExitStack,
     ) -> None:
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._transcript = Transcript(self._lines.put_nowait, quiet=quiet)
+        way, write = call.text(_WAY), self._lines.put_nowait
+        self._transcript = Transcript(
+            write,
+            quiet=call.flag("q"),
+            events=EventStream(write) if way else None,
+            in_events=way == "events",
+        )
         self._stack = stack
         self._task = asyncio.ensure_future(self._run(service, order))
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from sampan.base.diagnostic import Diagnostic, DiagnosticsError
 from sampan.base.errors import InvalidError, NotFoundError
 from sampan.dockerfile.stages import Dockerfile, parse_dockerfile
 from sampan.engine.build.caching import Caching
@@ -123,6 +124,29 @@ class BuildService:
             freed = await self._store.collect()
         return gone, freed
 
+    async def check(self, order: BuildOrder) -> list[Diagnostic]:
+        """Return what is wrong with a Dockerfile and what will surprise, without building.
+
+        Nothing is fetched: of a base image that is not here, the variables are not known.
+        """
+        try:
+            dockerfile = parse_dockerfile(order.dockerfile, order.file)
+            request = self._request(order, (*order.platforms, self._machine)[0])
+            bases = {
+                (one.reference, str(one.platform)): self._base(one)
+                for one in needed(dockerfile, request)
+            }
+            return list(evaluate(dockerfile, request, bases).warnings)
+        except DiagnosticsError as error:
+            return list(error.diagnostics)
+
+    def _base(self, wanted: NeededImage) -> BaseImage:
+        try:
+            entry = self._store.find(wanted.reference, wanted.platform)
+        except (NotFoundError, InvalidError):
+            return BaseImage("", {}, known=False)
+        return BaseImage(entry.id, entry.image.document)
+
     async def build(self, order: BuildOrder, progress: Progress | None = None) -> Entry:
         """Build an image and name it; returns it.
 
@@ -196,16 +220,7 @@ class BuildService:
         graph: Graph,
         images: dict[tuple[str, str], Entry],
     ) -> Evaluation:
-        contexts = {name: f"docker-image://{image}" for name, image in order.images.items()}
-        request = BuildRequest(
-            platform,
-            self._machine,
-            order.target,
-            order.arguments,
-            order.labels,
-            {**contexts, **dict.fromkeys(order.contexts, "local")},
-            self._host_allowed,
-        )
+        request = self._request(order, platform)
         wanted = needed(dockerfile, request)
         entries = await asyncio.gather(*(self._image(one, order) for one in wanted))
         for entry in entries:
@@ -214,6 +229,19 @@ class BuildService:
             images[one.reference, str(one.platform)] = entry
         bases = {key: BaseImage(entry.id, entry.image.document) for key, entry in images.items()}
         return evaluate(dockerfile, request, bases, graph)
+
+    def _request(self, order: BuildOrder, platform: Platform) -> BuildRequest:
+        contexts = {name: f"docker-image://{image}" for name, image in order.images.items()}
+        return BuildRequest(
+            platform,
+            self._machine,
+            order.target,
+            order.arguments,
+            order.labels,
+            {**contexts, **dict.fromkeys(order.contexts, "local")},
+            self._host_allowed,
+            None if order.context is None else order.context.ignore,
+        )
 
     async def _image(self, wanted: NeededImage, order: BuildOrder) -> Entry:
         if not order.pull:

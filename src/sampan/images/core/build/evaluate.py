@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity
+from sampan.base.diagnostic import Diagnostic, DiagnosticsError
 from sampan.base.errors import InvalidError, UnsupportedError
 from sampan.dockerfile.instructions import (
     Add,
@@ -25,6 +25,13 @@ from sampan.dockerfile.parse import parse_line
 from sampan.dockerfile.source import read_source
 from sampan.dockerfile.stages import Dockerfile
 from sampan.dockerfile.words import Expander
+from sampan.images.core.build.checks import (
+    ignored_sources,
+    relative_workdir,
+    selected,
+    undefined,
+    wrong_platform,
+)
 from sampan.images.core.build.config import ImageConfig
 from sampan.images.core.build.metadata import apply_metadata
 from sampan.images.core.build.request import (
@@ -69,7 +76,7 @@ class Evaluator:
         self.graph = graph
         self.scope = Scope(dockerfile, request)
         self.states: dict[int, StageState] = {}
-        self.warnings: list[Diagnostic] = list(dockerfile.warnings)
+        self.warnings: list[Diagnostic] = []
         self._bases = bases
 
     def run(self) -> Evaluation:
@@ -84,7 +91,8 @@ class Evaluator:
             raise failure("host", summary, planned[-1].stage.start.line.span, detail)
         for name, value in self.request.labels.items():
             target.config.fields.setdefault("Labels", {})[name] = value
-        return Evaluation(target, self.states, tuple(self.warnings))
+        warnings = selected(self.dockerfile, self.request, self.scope, self.warnings)
+        return Evaluation(target, self.states, tuple(warnings))
 
     def _stage(self, planned: PlannedStage) -> StageState:
         state = self._begin(planned)
@@ -101,11 +109,21 @@ class Evaluator:
             base = self.states[planned.base_stage]
             config = base.config.copy()
             config.on_build = list(base.config.on_build)
-            return StageState(planned, base.step, config, escape, {})
+            return StageState(
+                planned,
+                base.step,
+                config,
+                escape,
+                {},
+                workdir_is_absolute=base.workdir_is_absolute,
+                env_known=base.env_known,
+            )
         step, config = self._base(planned)
         if planned.base_image != SCRATCH:
             config.ensure_path()
-        return StageState(planned, step, config, escape, {})
+        image = self._bases.get((planned.base_image, str(planned.platform)))
+        known = image is None or image.known
+        return StageState(planned, step, config, escape, {}, env_known=known)
 
     def _base(self, planned: PlannedStage) -> tuple[Step, ImageConfig]:
         name, span = planned.base_image, planned.stage.start.line.span
@@ -119,6 +137,7 @@ class Evaluator:
                 raise failure("host", "FROM host is not allowed by this engine", span, detail)
             return self.graph.add(HostRoot()), ImageConfig()
         found = self.image(name, planned.platform)
+        self.warnings += wrong_platform(planned, found)
         config = ImageConfig.of_document(found.document)
         return self.graph.add(Base(name, planned.platform, found.digest)), config
 
@@ -158,13 +177,15 @@ class Evaluator:
             raise
         except (InvalidError, UnsupportedError) as error:
             raise failure("instruction", str(error), instruction.line.span) from None
-        self._warn_of_unset(expander, instruction)
+        if state.env_known:
+            self.warnings += undefined(expander, instruction.line)
 
     def _apply(self, state: StageState, instruction: Instruction, expander: Expander) -> None:
         match instruction:
             case Run():
                 state.step = self.graph.add(run_step(self, state, instruction, expander))
             case Copy() | Add():
+                self.warnings += ignored_sources(instruction, expander, self.request.ignore)
                 state.step = self.graph.add(copy_step(self, state, instruction, expander))
             case Workdir():
                 self._workdir(state, instruction, expander)
@@ -183,6 +204,10 @@ class Evaluator:
         path = expander.word(instruction.path)
         if not path:
             raise InvalidError("WORKDIR requires a path: it is empty after expansion")
+        if path.startswith("/"):
+            state.workdir_is_absolute = True
+        elif not state.workdir_is_absolute:
+            self.warnings.append(relative_workdir(instruction, path))
         state.config.fields["WorkingDir"] = state.config.resolve(path).rstrip("/") or "/"
         made = MakeDirectory(state.step, state.config.workdir, state.config.user)
         state.step = self.graph.add(made)
@@ -207,14 +232,6 @@ class Evaluator:
             state.config.set_env(name, value)
         shown = " ".join(f"{name}={value}" for name, value in pairs)
         state.config.remember(f"ENV {shown}", empty=True)
-
-    def _warn_of_unset(self, expander: Expander, instruction: Instruction) -> None:
-        for name in sorted(expander.unset):
-            summary = f"Usage of undefined variable '${name}'"
-            span = instruction.line.span
-            detail = "Variables should be declared by ARG or ENV before they are used."
-            found = Diagnostic(Severity.WARNING, "UndefinedVar", summary, span, detail)
-            self.warnings.append(found)
 
 
 def _root(step: Step) -> Step:

@@ -98,7 +98,8 @@ def _label(state: Changing, pairs: Sequence[tuple[str, str]]) -> None:
 def _expose(state: Changing, words: Sequence[str]) -> None:
     ports = state.config.fields.setdefault("ExposedPorts", {})
     for word in words:
-        match = _PORT.fullmatch(word)
+        # An address and a port of the host before it are warned of and mean nothing.
+        match = _PORT.fullmatch(word.rpartition(":")[2])
         first = int(match[1]) if match else 0
         last = int(match[2] or first) if match else 0
         if match is None or not 0 < first <= last <= _PORT_LIMIT:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity, Span
 from sampan.base.errors import InvalidError
+from sampan.dockerfile.ignore import IgnoreRules
 from sampan.dockerfile.instructions import From
 from sampan.dockerfile.stages import Dockerfile, Stage, references
 from sampan.dockerfile.words import Expander
@@ -47,6 +48,9 @@ class BuildRequest:
     host_allowed: bool = False
     """`FROM host` is allowed, for stages that are no result."""
 
+    ignore: IgnoreRules | None = field(default=None, compare=False)
+    """What of the main context is left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
@@ -54,6 +58,8 @@ class BaseImage:
 
     digest: str
     document: Mapping[str, Any]
+    known: bool = True
+    """It was looked up; else it stands for an image of which only the name is known."""
 
 
 @dataclass(frozen=True, slots=True)

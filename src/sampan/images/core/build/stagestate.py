@@ -24,6 +24,12 @@ class StageState:
     arguments: dict[str, str]
     """The ARGs declared so far, by name, in their order."""
 
+    workdir_is_absolute: bool = False
+    """An absolute WORKDIR stands in this stage, or in one that it begins with."""
+
+    env_known: bool = True
+    """The base's variables are known: what is not among them is not defined."""
+
     cmd_is_own: bool = False
     """CMD stands in this stage: an ENTRYPOINT does not reset it."""
 
