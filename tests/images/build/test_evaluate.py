@@ -212,7 +212,6 @@ def test_an_undefined_variable_is_a_warning_in_its_place() -> None:
         ("FROM host", "FROM host is not allowed by this engine"),
         ("FROM a\nEXPOSE 70000", "2:1: error: invalid containerPort: 70000"),
         ("FROM a\nRUN x\nWORKDIR ${X:?is needed}", "3:1: error: X: is needed"),
-        ("FROM a\nADD git@example.org:x.git /x", "not supported yet"),
         ("FROM a\nSTOPSIGNAL 'a b'", "Invalid signal"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 from sampan.base.errors import UnsupportedError
 from sampan.cli.containers.buildprogress import follow, form_of
 from sampan.cli.containers.command import Command, Failure
+from sampan.cli.containers.core.buildkeys import Secret, parse_secrets, parse_ssh
 from sampan.cli.containers.core.buildview import source_excerpt
 from sampan.cli.containers.core.environment import pairs
 from sampan.cli.containers.core.flags import Flag, Parsed
@@ -26,6 +27,7 @@ from sampan.engine.client.packing import Packed
 __all__ = ["BUILD"]
 
 _DEFAULT_NAME = "Dockerfile"
+_KEYS_BYTES = 48 << 10
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _NUMBERS = {
     "cpu-shares": "cpushares",
@@ -42,18 +44,23 @@ def _build(session: Session, parsed: Parsed) -> int:
     if parsed.on("check"):
         return check(session, parsed)
     source = parsed.arguments[0]
-    context: Packed | Iterable[bytes]
+    context: Packed | Iterable[bytes] | bytes
     if source == "-":
         name, context = _from_stdin(parsed)
-    elif "://" in source or source.startswith(("git@", "github.com/")):
-        raise UnsupportedError("building from a URL is not supported yet: fetch it first")
+    elif _is_address(source):
+        name, context = parsed.text("file") or _DEFAULT_NAME, b""
     else:
         name, context = _from_directory(source, parsed.text("file"))
     way = "warnings" if form in ("", "quiet") else "events"
     query = [("dockerfile", name), ("version", "1"), ("sampan", way), *_query(session, parsed)]
     if form == "quiet":
         query.append(("q", "1"))
-    notes = follow(session.images.build(context, query, _registry_config(session)), form)
+    if _is_address(source):
+        query.append(("remote", source))
+    stream = session.images.build(
+        context, query, _registry_config(session), keys=_keys(session, parsed)
+    )
+    notes = follow(stream, form)
     if parsed.text("iidfile"):
         made = [note["ID"] for note in notes if isinstance(note, dict) and "ID" in note]
         if not made:
@@ -61,6 +68,43 @@ def _build(session: Session, parsed: Parsed) -> int:
         with open(parsed.text("iidfile"), "w", encoding="ascii") as file:
             file.write(made[-1])
     return 0
+
+
+def _is_address(source: str) -> bool:
+    return "://" in source or source.startswith(("git@", "github.com/"))
+
+
+def _keys(session: Session, parsed: Parsed) -> str:
+    """Return the secrets and agents as the engine takes them; "" without any."""
+    wanted = parse_secrets(parsed.each("secret"))
+    agents = parse_ssh(parsed.each("ssh"), session.environment)
+    if not wanted and not agents:
+        return ""
+    if agents and not session.address.path:
+        raise UnsupportedError("--ssh needs a daemon of this machine: unix://")
+    if not session.address.path and session.address.tls is None:
+        raise UnsupportedError("--secret goes to a daemon of this machine or over TLS only")
+    document = {
+        "secrets": {one.id: base64.b64encode(_secret(session, one)).decode() for one in wanted},
+        "ssh": {name: os.path.realpath(path) for name, path in agents.items()},
+    }
+    header = base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
+    if len(header) > _KEYS_BYTES:
+        raise Failure(f"the secrets are too large: together at most {_KEYS_BYTES // 2} bytes")
+    return header
+
+
+def _secret(session: Session, one: Secret) -> bytes:
+    variable = one.variable or (one.id if not one.file and one.id in session.environment else "")
+    if variable:
+        if variable not in session.environment:
+            raise Failure(f"secret {one.id}: the variable {variable} is not set")
+        return session.environment[variable].encode()
+    try:
+        with open(one.file or one.id, "rb") as file:
+            return file.read(_KEYS_BYTES)
+    except OSError as error:
+        raise Failure(f"secret {one.id}: {error.strerror}: {one.file or one.id}") from None
 
 
 def check(session: Session, parsed: Parsed) -> int:
@@ -245,7 +289,9 @@ BUILD = Command(
         Flag("pull", BOOL, "Always attempt to pull a newer version of the image"),
         Flag("quiet", BOOL, "Suppress the build output and print image ID on success", "q"),
         Flag("rm", BOOL, "Remove intermediate containers after a build", default=True),
+        Flag("secret", LIST, "Secret for the build: id=NAME[,src=FILE|,env=VARIABLE]"),
         Flag("shm-size", BYTES, "Size of /dev/shm"),
+        Flag("ssh", LIST, "SSH agent for the build: default, or NAME=SOCKET"),
         Flag("tag", LIST, "Name and optionally a tag (format: name:tag)", "t"),
         Flag("target", STRING, "Set the target build stage to build"),
         Flag("ulimit", ULIMIT, "Ulimit options"),

@@ -7,16 +7,19 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sampan.base.errors import InvalidError, SampanError, UnsupportedError
 from sampan.engine.api.routing import Call, Route, json_response
-from sampan.engine.build.context import dockerfile_text, received_context
+from sampan.engine.build.context import dockerfile_text, received_context, remote_context
 from sampan.engine.build.events import EventStream
+from sampan.engine.build.keys import KEYS_HEADER, BuildKeys, build_keys
 from sampan.engine.build.service import BuildOrder, BuildService
 from sampan.engine.build.transcript import Transcript
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.build.options import BuildContext
+from sampan.images.build.repositories import GitAccess
 from sampan.images.core.build.cacheoptions import parse_cache_export, parse_cache_import
 from sampan.images.core.challenge import decode_registries
 from sampan.images.core.platform import parse_platform
@@ -57,15 +60,11 @@ class BuildRoutes:
     async def _build(self, call: Call) -> Response:
         if call.text("version") == "2":
             raise UnsupportedError("builds by BuildKit's protocol are not supported yet")
-        if call.text("remote"):
-            raise UnsupportedError("building from a remote context is not supported yet")
-        name = call.text("dockerfile") or "Dockerfile"
-        stack = contextlib.AsyncExitStack()
+        name, stack = call.text("dockerfile") or "Dockerfile", contextlib.AsyncExitStack()
         try:
-            context = await stack.enter_async_context(
-                received_context(call.request.chunks(), self._engine.images.spool, name)
-            )
-            order = self._order(call, context, name)
+            keys = build_keys(call.request.headers.get(KEYS_HEADER, ""))
+            context = await stack.enter_async_context(self._context(call, name, keys))
+            order = replace(self._order(call, context, name), secrets=keys.secrets, ssh=keys.agents)
         except BaseException:
             await stack.aclose()
             raise
@@ -73,6 +72,15 @@ class BuildRoutes:
             return await self._check(order, stack)
         job = _BuildJob(self._service, order, call, stack=stack)
         return Response(200, job, (("Content-Type", "application/json"),))
+
+    def _context(
+        self, call: Call, name: str, keys: BuildKeys
+    ) -> contextlib.AbstractAsyncContextManager[BuildContext]:
+        spool, remote = self._engine.images.spool, call.text("remote")
+        if not remote or remote == "client-session":
+            return received_context(call.request.chunks(), spool, name)
+        access = GitAccess(keys.secrets, keys.agents.get("default"))
+        return remote_context(remote, spool, name, access)
 
     async def _check(self, order: BuildOrder, stack: contextlib.AsyncExitStack) -> Response:
         """Answer with what is wrong with a Dockerfile; nothing is built."""

@@ -11,15 +11,20 @@ from typing import BinaryIO, Final
 
 from sampan.base.errors import InvalidError, NotFoundError
 from sampan.dockerfile.ignore import parse_ignore
+from sampan.images.build.download import download
 from sampan.images.build.filetree import FileTree
 from sampan.images.build.options import BuildContext
+from sampan.images.build.repositories import GitAccess, fetch_repository, find_commit
+from sampan.images.build.unpacking import is_archive
+from sampan.images.core.build.repository import parse_repository, shown_url
 from sampan.images.shell import nodes
 from sampan.images.shell.layers import Form, LayerLimits, unpack_layer
 from sampan.images.shell.thread import in_thread
 
-__all__ = ["dockerfile_text", "received_context"]
+__all__ = ["dockerfile_text", "received_context", "remote_context"]
 
 _TEXT_BYTES: Final = 16 << 20
+_DOWNLOAD_BYTES: Final = 8 << 30
 _LIMITS: Final = LayerLimits(size_bytes=32 << 30, entries=1_000_000)
 
 
@@ -42,6 +47,51 @@ async def received_context(
         yield await in_thread(_with_rules, place, dockerfile)
     finally:
         await in_thread(nodes.remove_path, place)
+
+
+@contextlib.asynccontextmanager
+async def remote_context(
+    address: str, spool: Path, dockerfile: str, access: GitAccess
+) -> AsyncIterator[BuildContext]:
+    """Fetch a context, and remove it in the end: a git repository, or by HTTP an archive or a text.
+
+    A text is a Dockerfile and stands alone in its context, as `dockerfile`. Raises InvalidError for
+    an address that is none of these, and as fetching does.
+    """
+    repository = parse_repository(address, context=True)
+    if repository is not None:
+        commit = await find_commit(repository, access)
+        fetched = await fetch_repository(repository, commit, spool, access)
+        try:
+            yield await in_thread(_with_rules, fetched.files, dockerfile)
+        finally:
+            await in_thread(nodes.remove_path, fetched.directory)
+        return
+    if not address.startswith(("http://", "https://")):
+        raise InvalidError(f"a context cannot come from {shown_url(address)}: use http or git")
+    place = spool / f"context-{secrets.token_hex(8)}"
+    found = await download(address, "", spool, _DOWNLOAD_BYTES)
+    try:
+        place.mkdir(mode=0o700)
+        await in_thread(_take, found.path, place, dockerfile, shown_url(address))
+        yield await in_thread(_with_rules, place, dockerfile)
+    finally:
+        found.path.unlink()
+        if place.exists():
+            await in_thread(nodes.remove_path, place)
+
+
+def _take(path: Path, place: Path, dockerfile: str, shown: str) -> None:
+    """Make a context of a file: unpack an archive, else take a text for the Dockerfile."""
+    if is_archive(path):
+        with open(path, "rb") as file:
+            _unpack(file, place)
+        return
+    with open(path, "rb") as file:
+        text = file.read(_TEXT_BYTES + 1)
+    if b"\0" in text or len(text) > _TEXT_BYTES:
+        raise InvalidError(f"{shown} is neither an archive nor a Dockerfile")
+    (place / Path(dockerfile).name).write_bytes(text)
 
 
 def _unpack(file: BinaryIO, place: Path) -> None:

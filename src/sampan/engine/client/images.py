@@ -84,12 +84,18 @@ class Images:
 
     def build(
         self,
-        context: Iterable[bytes],
+        context: Iterable[bytes] | bytes,
         query: Iterable[tuple[str, str]],
         registry_config: str = "",
+        *,
+        keys: str = "",
     ) -> Iterator[Document]:
-        """Make an image of a context, a tar with its Dockerfile; yields what the steps print."""
-        headers = {**_TAR, "X-Registry-Config": registry_config} if registry_config else _TAR
+        """Make an image of a context, a tar with its Dockerfile; yields what the steps print.
+
+        `keys` are secrets and agents as Sampan's engine takes them in a header.
+        """
+        told = {"X-Registry-Config": registry_config, "X-Sampan-Build-Keys": keys}
+        headers = {**_TAR, **{name: value for name, value in told.items() if value}}
         return self._client.documents("POST", "/build", query, context, headers)
 
     def save(self, names: Sequence[str]) -> Response:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
 import os
 import secrets
 import shutil
@@ -13,8 +11,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError, NotFoundError, SampanError, UnsupportedError
+from sampan.base.errors import InvalidError, NotFoundError, SampanError
 from sampan.images.build.cache import Root
+from sampan.images.build.cachemounts import CacheMounts
 from sampan.images.build.copies import Trees
 from sampan.images.build.execution import Bind, Execution, Executor
 from sampan.images.build.filetree import FileTree
@@ -55,14 +54,14 @@ class CommandRunner:
         self._options = options
         self._trees = trees
         self._progress = progress
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._kept = store.spool.parent / "build" / "mounts"
+        self._cache_mounts = CacheMounts(store.spool.parent / "build" / "mounts", trees)
 
     async def digest(self, step: RunStep) -> str:
         """Return the digest of what a command sees of contexts: it is part of the result's key."""
         parts = []
         for mount in step.mounts:
-            if mount.type == "bind" and mount.source is None:
+            files = mount.type == "bind" or (mount.type == "cache" and mount.context)
+            if files and mount.source is None:
                 tree, context = self._trees.context(mount.context)
                 at = tree.find(mount.path)
                 whole = Selection(at.name, mount.path, at.is_directory, tree, context.ignore)
@@ -170,7 +169,7 @@ class CommandRunner:
             case "tmpfs":
                 yield Bind(mount.target, size_bytes=mount.size_bytes)
             case "cache":
-                async with self._cache_mount(mount) as path:
+                async with self._cache_mounts.open(mount, sources) as path:
                     yield Bind(mount.target, str(path), mount.read_only)
             case "secret":
                 with self._secret_file(mount) as path:
@@ -183,25 +182,6 @@ class CommandRunner:
             case _:
                 with self._files(mount, sources) as bind:
                     yield bind
-
-    @contextlib.asynccontextmanager
-    async def _cache_mount(self, mount: StepMount) -> AsyncIterator[Path]:
-        if mount.source is not None or mount.context:
-            raise UnsupportedError("a cache mount that begins with files is not supported yet")
-        name = hashlib.sha256(mount.id.encode()).hexdigest()[:32]
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        if mount.sharing == "private" and lock.locked():
-            name += "-" + secrets.token_hex(4)
-            lock = self._locks.setdefault(name, asyncio.Lock())
-        path = self._kept / name
-        if not path.exists():
-            path.mkdir(parents=True)
-            path.chmod(0o755 if mount.mode is None else mount.mode)
-            os.chown(path, mount.uid or 0, mount.gid or 0)
-        async with contextlib.AsyncExitStack() as stack:
-            if mount.sharing != "shared":
-                await stack.enter_async_context(lock)
-            yield path
 
     def _secret(self, mount: StepMount) -> bytes:
         found = self._options.secrets.get(mount.id)

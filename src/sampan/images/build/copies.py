@@ -14,20 +14,24 @@ from sampan.images.build.cache import Root
 from sampan.images.build.copylayer import CopyLayer, Placement
 from sampan.images.build.download import Downloaded, download
 from sampan.images.build.filetree import FileTree
-from sampan.images.build.options import BuildContext
+from sampan.images.build.options import BuildContext, SolveOptions
+from sampan.images.build.repositories import Fetched, fetch_repository, find_commit
 from sampan.images.build.selection import Selection, choose, content_digest
 from sampan.images.build.unpacking import unpack_into
 from sampan.images.core.build.filemode import parse_mode
+from sampan.images.core.build.repository import shown_url
 from sampan.images.core.build.steps import (
     ContextFiles,
     CopyStep,
     FileSource,
+    GitFiles,
     InlineFile,
     MakeDirectory,
     StepFiles,
     Url,
 )
 from sampan.images.core.image import chain_ids
+from sampan.images.shell import nodes
 from sampan.images.shell.store import ImageStore
 from sampan.images.shell.thread import in_thread
 
@@ -60,13 +64,21 @@ class Trees:
 class Copier:
     """Makes the layers of copies."""
 
-    def __init__(
-        self, store: ImageStore, contexts: Mapping[str, BuildContext], epoch_s: int | None
-    ) -> None:
+    def __init__(self, store: ImageStore, options: SolveOptions) -> None:
         self._store = store
-        self.trees = Trees(store, contexts)
-        self._epoch_s = epoch_s
+        self.trees = Trees(store, options.contexts)
+        self._epoch_s = options.epoch_s
+        self._access = options.access
         self._downloads: dict[Url, Downloaded] = {}
+        self._commits: dict[GitFiles, str] = {}
+        self._checkouts: dict[GitFiles, Fetched] = {}
+
+    async def close(self) -> None:
+        """Remove what was fetched."""
+        for file in self._downloads.values():
+            file.path.unlink(missing_ok=True)
+        for one in self._checkouts.values():
+            await in_thread(nodes.remove_path, one.directory)
 
     def has(self, root: Root) -> bool:
         """Tell whether the layers of a root, of the cache, are still here."""
@@ -83,6 +95,8 @@ class Copier:
         for source in step.sources:
             if isinstance(source, Url):
                 parts.append(source.checksum or (await self._downloaded(source)).digest)
+            elif isinstance(source, GitFiles):
+                parts.append(await self._commit(source))
             elif isinstance(source, InlineFile):
                 parts.append(hashlib.sha256(source.content.encode()).hexdigest())
             else:
@@ -99,17 +113,44 @@ class Copier:
             return choose(tree, source.patterns, context.ignore, step.excludes)
         if isinstance(source, StepFiles) and root is not None:
             return choose(self.trees.root(root), source.patterns, None, step.excludes)
+        if isinstance(source, GitFiles):
+            files = FileTree([self._checkouts[source].files])
+            return choose(files, ["."], None, step.excludes)
         raise InvalidError("a source without files")
 
     async def _downloaded(self, url: Url) -> Downloaded:
         found = self._downloads.get(url)
         if found is None:
-            found = self._downloads[url] = await download(url.url, url.checksum, self._store.spool)
+            found = await download(url.url, url.checksum, self._store.spool)
+            self._downloads[url] = found
+        if not found.name and not url.unpack:
+            raise InvalidError(f"cannot determine a file name from {shown_url(url.url)}")
         return found
+
+    async def _commit(self, source: GitFiles) -> str:
+        """Return what a repository's address means, the same for the whole build."""
+        found = self._commits.get(source)
+        if found is None:
+            found = await find_commit(source.repository, self._access)
+            self._commits[source] = found
+        return found
+
+    async def _check_out(self, source: GitFiles) -> None:
+        if source not in self._checkouts:
+            self._checkouts[source] = await fetch_repository(
+                source.repository,
+                await self._commit(source),
+                self._store.spool,
+                self._access,
+                keep_git_dir=source.keep_git_dir,
+            )
 
     async def copy(self, step: CopyStep, roots: Sequence[Root]) -> Root:
         """Make the layer of a step upon its parent's root; returns the root with it."""
         files = {one: await self._downloaded(one) for one in step.sources if isinstance(one, Url)}
+        for one in step.sources:
+            if isinstance(one, GitFiles):
+                await self._check_out(one)
         blob = await in_thread(self._write_copy, step, roots, files)
         return await self._with_layer(roots[0], blob)
 
@@ -146,7 +187,7 @@ class Copier:
             if source.unpack:
                 unpack_into(layer, found.path)
             else:
-                layer.text(found.name, found.path.read_bytes(), 0o600, found.mtime_ns)
+                layer.file(found.name, found.path, 0o600, found.mtime_ns)
             return
         for selection in self._selections(step, source, root):
             real = selection.tree.find(selection.path).real if not selection.directory else ""

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import InvalidError
@@ -83,6 +84,12 @@ class CopyLayer:
         entry.mtime_ns = self._place.now_ns if mtime_ns is None else mtime_ns
         self._emit(entry, None)
         self._out.write(content + bytes(padding(len(content))))
+
+    def file(self, name: str, path: Path, mode: int, mtime_ns: int) -> None:
+        """Write a file that comes from elsewhere."""
+        size = path.stat().st_size
+        self._emit(Entry(self._file_target(name), mode=mode, size=size, mtime_ns=mtime_ns), None)
+        self._data(str(path), size)
 
     def entry(self, entry: Entry, data: Iterator[memoryview]) -> None:
         """Write an entry of an archive below the target; InvalidError when it would lead out."""

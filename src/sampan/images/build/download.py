@@ -14,6 +14,7 @@ from typing import IO, Final
 from urllib.parse import unquote, urlsplit
 
 from sampan.base.errors import InvalidError, LimitError, UnavailableError
+from sampan.images.core.build.repository import shown_url
 
 __all__ = ["Downloaded", "download"]
 
@@ -32,17 +33,18 @@ class Downloaded:
     mtime_ns: int
 
 
-async def download(url: str, checksum: str, spool: Path) -> Downloaded:
-    """Fetch a file over HTTP.
+async def download(
+    url: str, checksum: str, spool: Path, limit_bytes: int = _SIZE_LIMIT
+) -> Downloaded:
+    """Fetch a file over HTTP; its name is the URL's last part, perhaps empty.
 
-    Raises InvalidError for a URL without a file name or a wrong checksum, UnavailableError when it
+    Raises InvalidError for a wrong checksum, UnavailableError when it
     cannot be fetched, LimitError when it is too large. Nothing stays then.
     """
     import aiohttp  # heavy, and seldom needed
 
     name = posixpath.basename(unquote(urlsplit(url).path))
-    if not name:
-        raise InvalidError(f"cannot determine a file name from {url}")
+    shown = shown_url(url)
     digest = hashlib.sha256()
     size, modified = 0, ""
     timeout = aiohttp.ClientTimeout(total=None, sock_read=_TIMEOUT_S, connect=_TIMEOUT_S)
@@ -53,19 +55,19 @@ async def download(url: str, checksum: str, spool: Path) -> Downloaded:
                 session.get(url) as answer,
             ):
                 if answer.status != 200:
-                    raise UnavailableError(f"{url}: the server answered {answer.status}")
+                    raise UnavailableError(f"{shown}: the server answered {answer.status}")
                 modified = answer.headers.get("Last-Modified", "")
                 async for data in answer.content.iter_chunked(_CHUNK_BYTES):
                     size += len(data)
-                    if size > _SIZE_LIMIT:
-                        raise LimitError(f"{url} is larger than {_SIZE_LIMIT >> 30} GiB")
+                    if size > limit_bytes:
+                        raise LimitError(f"{shown} is larger than {limit_bytes} bytes")
                     digest.update(data)
                     file.write(data)
         except aiohttp.ClientError as error:
-            raise UnavailableError(f"{url}: {error}") from None
+            raise UnavailableError(f"{shown}: {error}") from None
         found = digest.hexdigest()
         if checksum and checksum.removeprefix("sha256:") != found:
-            raise InvalidError(f"digest mismatch for {url}: sha256:{found} is not {checksum}")
+            raise InvalidError(f"digest mismatch for {shown}: sha256:{found} is not {checksum}")
     return Downloaded(Path(file.name), name, found, _nanoseconds(modified))
 
 

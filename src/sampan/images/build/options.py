@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sampan.dockerfile.ignore import IgnoreRules
 from sampan.images.build.cachesource import CacheSource
+from sampan.images.build.repositories import GitAccess
 from sampan.images.shell.index import Entry
 
 __all__ = ["BuildContext", "SolveOptions"]
@@ -43,3 +44,8 @@ class SolveOptions:
     """Where to look for results that are not known here, in this order."""
 
     parallel: int = 2
+
+    @property
+    def access(self) -> GitAccess:
+        """Who the build is to git repositories."""
+        return GitAccess(self.secrets, self.ssh.get("default"))

@@ -71,7 +71,7 @@ class Solver:
 
         self._options = options
         self._progress = progress
-        self._copier = Copier(store, options.contexts, options.epoch_s)
+        self._copier = Copier(store, options)
         self._runner = CommandRunner(store, executor, options, self._copier.trees, progress)
         self._slots = asyncio.Semaphore(options.parallel)
         self._names: dict[int, str] = {}
@@ -92,6 +92,8 @@ class Solver:
                     tasks[id(step)] = group.create_task(self._solve(step, needed))
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from None
+        finally:
+            await self._copier.close()
         return [tasks[id(end)].result() for end in ends]
 
     async def _solve(self, step: Step, needed: Sequence[asyncio.Task[Root]]) -> Root:

@@ -13,7 +13,7 @@ from sampan.images.core.tar import TarError
 from sampan.images.core.tarreader import TarReader
 from sampan.images.shell.compression import DAMAGED, PlainReader, open_plain, peek
 
-__all__ = ["unpack_into"]
+__all__ = ["is_archive", "unpack_into"]
 
 _CHUNK_BYTES: Final = 1 << 20
 _SIZE_LIMIT: Final = 64 << 30
@@ -49,7 +49,7 @@ class _Bytes:
 
 def unpack_into(layer: CopyLayer, path: Path) -> bool:
     """Put the entries of an archive into a layer; False when the file is no archive. Blocks."""
-    if not _is_archive(path):
+    if not is_archive(path):
         return False
     with open(path, "rb") as file:
         reader = TarReader(_Bytes(open_plain(file, peek(file))))
@@ -61,7 +61,7 @@ def unpack_into(layer: CopyLayer, path: Path) -> bool:
     return True
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
     """Tell whether a file begins as a tar, plain or compressed."""
     try:
         with open(path, "rb") as file:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.images.core.build.repository import Repository
 from sampan.images.core.platform import Platform
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ContextFiles",
     "CopyStep",
     "FileSource",
+    "GitFiles",
     "Graph",
     "HostRoot",
     "InlineFile",
@@ -186,7 +188,21 @@ class Url:
         return {"from": "url", "url": self.url, "checksum": self.checksum, "unpack": self.unpack}
 
 
-FileSource = ContextFiles | StepFiles | InlineFile | Url
+@dataclass(frozen=True, slots=True, eq=False)
+class GitFiles:
+    """Files of a git repository, at the commit that its address means when it is built."""
+
+    repository: Repository
+    keep_git_dir: bool = False
+
+    def operation(self) -> dict[str, Any]:
+        """What it is."""
+        one = self.repository
+        address = [one.url, one.ref, one.subdir, one.checksum]
+        return {"from": "git", "address": address, "keep_git_dir": self.keep_git_dir}
+
+
+FileSource = ContextFiles | StepFiles | InlineFile | Url | GitFiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
-from sampan.base.errors import InvalidError, UnsupportedError
+from sampan.base.errors import InvalidError
 from sampan.base.units import parse_size_bytes
 from sampan.dockerfile.instructions import Add, Copy, Run, RunMount
 from sampan.dockerfile.source import Heredoc
 from sampan.dockerfile.words import Expander
+from sampan.images.core.build.repository import parse_repository, shown_url
 from sampan.images.core.build.request import BuildRequest
 from sampan.images.core.build.stagestate import StageState
 from sampan.images.core.build.steps import (
     ContextFiles,
     CopyStep,
     FileSource,
+    GitFiles,
     InlineFile,
     RunStep,
     Step,
@@ -40,7 +43,6 @@ class Origins(Protocol):
 
 
 _URL: Final = re.compile(r"https?://\S+")
-_GIT: Final = re.compile(r"git@\S+|(?:git|ssh)://\S+|https?://\S+\.git(?:#\S*)?")
 _SHOWN_LIMIT: Final = 10_000
 
 
@@ -186,7 +188,7 @@ def _files(
 
 def _added(instruction: Add, words: Sequence[str], expander: Expander) -> list[FileSource]:
     found: list[FileSource] = []
-    local = [word for word in words if not (_URL.fullmatch(word) or _GIT.fullmatch(word))]
+    local = [word for word in words if not (_URL.fullmatch(word) or parse_repository(word))]
     if local:
         found.append(ContextFiles("", tuple(local)))
     checksum = expander.word(instruction.checksum)
@@ -195,9 +197,11 @@ def _added(instruction: Add, words: Sequence[str], expander: Expander) -> list[F
             "checksum can't be specified for more than one source, or for local files"
         )
     for word in words:
-        if _GIT.fullmatch(word):
-            raise UnsupportedError(f"ADD of a git repository is not supported yet: {word}")
-        if _URL.fullmatch(word):
+        repository = parse_repository(word)
+        if repository is not None:
+            commit = checksum or repository.checksum
+            found.append(GitFiles(replace(repository, checksum=commit), instruction.keep_git_dir))
+        elif _URL.fullmatch(word):
             found.append(Url(word, checksum, bool(instruction.unpack)))
     return found
 
@@ -212,6 +216,6 @@ def _remember(
         flags += f"--chown={instruction.chown} "
     if instruction.chmod:
         flags += f"--chmod={instruction.chmod} "
-    names = [*words, *(f"<<{one.name}" for one in instruction.inline)]
+    names = [*map(shown_url, words), *(f"<<{one.name}" for one in instruction.inline)]
     shown = " ".join([*names, target])
     state.config.remember(f"{instruction.line.keyword} {flags}{shown} # buildkit", empty=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sampan.images.core.build.repository import shown_url
 from sampan.images.core.build.steps import (
     Base,
     ContextFiles,
     CopyStep,
     FileSource,
+    GitFiles,
     HostRoot,
     InlineFile,
     MakeDirectory,
@@ -44,5 +46,7 @@ def _source(source: FileSource) -> str:
             return " ".join(patterns)
         case InlineFile(name):
             return f"<<{name}"
+        case GitFiles(repository):
+            return shown_url(repository.url)
         case _:
-            return source.url
+            return shown_url(source.url)
