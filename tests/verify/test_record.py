@@ -43,7 +43,7 @@ def verified(out: Path) -> str:
 def test_a_recording_of_a_server_can_be_explained(flavour: Flavour, tmp_path: Path) -> None:
     out = tmp_path / "history.jsonl"
     with Server(flavour, tmp_path / "data") as server:
-        with recorder(server.address, out, "--seconds=3") as recording:
+        with recorder(server.address, out, "--seconds=2") as recording:
             text, _ = recording.communicate(timeout=60)
     assert recording.returncode == 0, text
     assert "5 watchers" in text
@@ -65,9 +65,9 @@ def test_so_can_one_of_a_server_that_is_killed(flavour: Flavour, tmp_path: Path)
     out = tmp_path / "history.jsonl"
     address = free_address()
     with Server(flavour, tmp_path / "data", [f"--listen-client-urls=http://{address}"]) as server:
-        with recorder(address, out, "--seconds=6", "--timeout=1") as recording:
+        with recorder(address, out, "--seconds=4", "--timeout=1") as recording:
             for _ in range(2):
-                threading.Event().wait(1.5)
+                threading.Event().wait(1.0)
                 server.kill()
                 server.start()
             text, _ = recording.communicate(timeout=90)
@@ -98,7 +98,7 @@ def test_a_store_that_loses_what_it_acknowledged_is_noticed(tmp_path: Path) -> N
     out, address = tmp_path / "history.jsonl", free_address()
     flags = ["--memory", f"--listen-client-urls=http://{address}"]
     with Server(SAMPAN, tmp_path / "data", flags) as server:
-        with recorder(address, out, "--seconds=3", "--timeout=1") as recording:
+        with recorder(address, out, "--seconds=2", "--timeout=1") as recording:
             until_written(out)
             server.kill()
             server.start()

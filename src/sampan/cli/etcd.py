@@ -91,10 +91,23 @@ def _run(config: EtcdConfig, settings: Settings) -> int:
         with open_log(config) as log:
             for message, fields in settings.notes:
                 log.warning(message, **fields)
+            _arm_failpoints(log)
             return run(serve(config, log))
     except ConfigError as error:
         stderr_log().error("failed to verify flags", error=str(error))
         return 1
+
+
+def _arm_failpoints(log: Logger) -> None:
+    """Switch failpoints on if the environment asks for them; see sampan.store.shell.failpoints."""
+    if not any(name.startswith("SAMPAN_FAILPOINTS") for name in os.environ):
+        return
+    from sampan.store.shell import failpoint_http
+    from sampan.store.shell.failpoints import POINTS
+
+    POINTS.arm(os.environ)
+    address = failpoint_http.listen(os.environ)
+    log.warning("failpoints are on: this server is here to fail", address=address)
 
 
 async def serve(config: EtcdConfig, log: Logger) -> int:

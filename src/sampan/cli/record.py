@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sampan.base.errors import SampanError
 from sampan.cli.command import run_command
+
+if TYPE_CHECKING:
+    from sampan.verify.shell.session import Options, Recording
 
 __all__ = ["main"]
 
@@ -16,6 +22,16 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     return run_command(_record, "sampan record", arguments)
+
+
+async def _until_told(options: Options, out: Path) -> Recording:
+    """Record for the time that was asked for, or until a signal ends it."""
+    from sampan.verify.shell.session import record
+
+    over = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
+    return await record(options, out, over)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -38,10 +54,10 @@ def _record(
 
     Puts, reads of every kind, deletions, transactions, leases, compactions and watchers that break
     off and resume, on a few keys. Do to the store meanwhile what you like; then let
-    `sampan verify FILE` tell whether what it said was possible.
+    `sampan verify FILE` tell whether what it said was possible. SIGINT or SIGTERM ends it earlier.
     """
     from sampan.loop import runner
-    from sampan.verify.shell.session import Options, record
+    from sampan.verify.shell.session import Options
 
     options = Options(
         endpoints=tuple(part for part in endpoints.split(",") if part),
@@ -53,7 +69,7 @@ def _record(
     if not options.endpoints or not prefix:
         raise click.UsageError("needs at least one endpoint and a prefix")
     try:
-        recording = runner.run(record(options, out))
+        recording = runner.run(_until_told(options, out))
     except OSError as error:
         raise SampanError(f"cannot write {out}: {error.strerror}") from None
     click.echo(f"{recording.line()}\nwritten to {out}")

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import lmdb
 
 from sampan.store.core.backend import META_BUCKET
+from sampan.store.shell.failpoints import hit
 from sampan.store.shell.lmdb_file import (
     CONSISTENT_INDEX,
     TERM,
@@ -250,6 +251,7 @@ class LmdbBackend:
         finally:
             self._file.refresh()
             self._committing = None
+        hit("backendAfterCommit")
         if self._observe_commit is not None:
             self._observe_commit(perf_counter() - started_s)
         self.consistent_index, self.term = index, term
@@ -266,6 +268,7 @@ class LmdbBackend:
         loop = asyncio.get_running_loop()
         while True:
             try:
+                hit("backendBeforeCommit")
                 await loop.run_in_executor(
                     self._executor, lambda: self._file.write(buffer, index, term)
                 )
@@ -314,7 +317,9 @@ class LmdbBackend:
             self._reserve.give_up()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, self._file.copy_compact, self._compacted)
+            hit("defragBefore")
             await self._replace(self._compacted)
+            hit("defragAfter")
             self._reserve.take()
 
     @asynccontextmanager

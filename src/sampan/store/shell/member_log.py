@@ -23,6 +23,7 @@ from sampan.store.pb import peer_pb2
 from sampan.store.pb import rpc_pb2 as rpc
 from sampan.store.shell.bootstrap import Origin
 from sampan.store.shell.config import EtcdConfig
+from sampan.store.shell.failpoints import hit
 from sampan.store.shell.install import Installer
 from sampan.store.shell.log_holder import LogHolder
 from sampan.store.shell.peer_tls import peer_client_tls
@@ -70,7 +71,12 @@ class _Sink:
         self._node = node
         self.apply = node.state.apply
         self.rejected = node.state.rejected
-        self.apply_membership = node.state.apply_membership
+
+    def apply_membership(self, index: int, data: bytes, context: object) -> bool:
+        hit("membershipBeforeApply")
+        accepted = self._node.state.apply_membership(index, data, context)
+        hit("membershipAfterApply")
+        return accepted
 
     def conf_state_changed(self, conf_state: ConfState) -> None:
         store_conf_state(self._node.storage.backend, conf_state)

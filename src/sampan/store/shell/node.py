@@ -30,6 +30,7 @@ from sampan.store.shell.auth_tokens import Authenticator, make_tokens
 from sampan.store.shell.bootstrap import decide
 from sampan.store.shell.compactor import Compactor, make_policy
 from sampan.store.shell.config import EtcdConfig
+from sampan.store.shell.failpoints import hit
 from sampan.store.shell.log_holder import LogHolder
 from sampan.store.shell.member_log import Replication
 from sampan.store.shell.outcome import Outcome, Unheard
@@ -381,8 +382,10 @@ class Node:
         if previous is not None:
             await previous
         started = self.clock()
+        hit("compactBefore")
         for _ in self.mvcc.purge(revision):
             await asyncio.sleep(_PURGE_PAUSE_S)
+        hit("compactAfter")
         self._purged_revision = revision
         done, self._purge_done = self._purge_done, asyncio.Event()
         done.set()

@@ -24,6 +24,7 @@ from sampan.store.core import errors
 from sampan.store.core.replica import Replica
 from sampan.store.core.wal import HardState, SnapshotMark
 from sampan.store.shell import raft_wal
+from sampan.store.shell.failpoints import hit
 from sampan.store.shell.replication import PeerTransport, SnapshotSource
 from sampan.store.shell.single_log import LogClosedError, LogReports
 from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
@@ -288,12 +289,14 @@ class RaftLog:
             replica.serve_reads()
 
     def _apply(self, ready: Ready) -> None:
+        hit("beforeApply")
         try:
             self.replica.apply(ready)
         except BaseException as error:
             # The state machine may be half way through: only a replay can put that right.
             self._refuse(WalFailedError(f"applying log entries failed: {error!r}"))
             raise
+        hit("afterApply")
 
     def _write(self) -> None:
         """Write all that waits, here or in the worker."""
@@ -405,9 +408,11 @@ class RaftLog:
             await self._idle.wait()
             if prepared is None:
                 raise WalFailedError(f"a snapshot at entry {snapshot.index} came without content")
+            hit("snapshotBeforeSave")
             error = await asyncio.to_thread(self._mark, SnapshotMark(snapshot.index, snapshot.term))
             if error is not None:
                 raise error
+            hit("snapshotAfterSave")
             await self._snapshots.install(prepared, snapshot.index)
         except SampanError as error:
             self._refuse(WalFailedError(f"cannot take over a snapshot: {error}"))

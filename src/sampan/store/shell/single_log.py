@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from sampan.base.errors import SampanError, invariant
 from sampan.raft import ConfChange
 from sampan.store.core.log import LogSink
+from sampan.store.shell.failpoints import hit
 from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
 from sampan.store.shell.wal_writer import Wal
 from sampan.wire.grpc.status import RpcError
@@ -264,12 +265,14 @@ class SingleLog:
         self._sink.rejected(contexts[durable:], error)
 
     def _apply(self, first_index: int, entries: list[bytes], contexts: list[object]) -> None:
+        hit("beforeApply")
         try:
             self._sink.apply(first_index, entries, contexts)
         except BaseException as error:
             # The state machine may be half way through the batch: only a replay can put that right.
             self._refuse(WalFailedError(f"applying log entries from {first_index} on: {error!r}"))
             raise
+        hit("afterApply")
 
     def _refuse(self, error: WalError) -> None:
         if self._refusal is None:

@@ -24,6 +24,7 @@ from sampan.store.core.wal import (
     Tail,
 )
 from sampan.store.shell import wal_files
+from sampan.store.shell.failpoints import hit
 from sampan.store.shell.wal_files import (
     NO_SPACE,
     SEGMENT_BYTES,
@@ -195,17 +196,21 @@ class Wal:
 
     def _write(self, record: bytes) -> None:
         try:
+            hit("walBeforeSave")
             written = os.pwrite(self._fd, record, self._offset)
             while written < len(record):
                 written += os.pwrite(self._fd, record[written:], self._offset + written)
         except OSError as error:
             self._undo(error)
         try:
+            hit("walBeforeSync")
             self._sync(self._fd)
+            hit("walAfterSync")
         except OSError as error:
             # The kernel may have dropped the pages: that a second flush succeeds proves nothing.
             self._fail(error)
         self._offset += len(record)
+        hit("walAfterSave")
 
     def _undo(self, error: OSError) -> None:
         """Cut back to the last good record after a failed write, and raise what it means."""

@@ -240,7 +240,9 @@ class Chain:
             if not perform(self._space, blocker.request)[0]:
                 moves.append(_Move(blocker, {}))
         if not self.history.exclusive and self._space.revision < self._plan.last_revision:
-            moves.append(_Move(None, {}))
+            # What no watcher saw, though watchers see other revisions, was rather not ours.
+            unseen = self.evidence and self._space.revision + 1 not in self.evidence
+            moves.insert(0 if unseen else len(moves), _Move(None, {}))
         if not moves:
             self._nobody(blocker)
         return moves

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sampan.verify.core.difference import kv_text, text_of
-from sampan.verify.core.history import Change, History, Notice, Watcher
-from sampan.verify.core.request import in_range
+from sampan.verify.core.history import Change, History, Notice, Operation, Watcher
+from sampan.verify.core.request import Compact, in_range
 from sampan.verify.core.timeline import Timeline, wanted
 
 __all__ = ["Problem", "disagreements", "watch_problems"]
@@ -34,6 +34,7 @@ class _Follower:
 
     watcher: Watcher
     timeline: Timeline | None
+    compactions: Sequence[Operation] = ()
     reached: int = -1
     resumed: bool = False
     bookmark: int = -1
@@ -129,12 +130,21 @@ class _Follower:
             text = f"told as {_event_text(change)}, right is {kv_text(right.record)}"
             yield self._problem("right value", notice, change.revision, text)
         prev = right.prev if self.watcher.prev_kv else None
-        if change.prev != prev:
+        if change.prev != prev and not (change.prev is None and self._forgotten(notice, change)):
             text = (
                 f"the previous value of {text_of(change.key)} is told as {kv_text(change.prev)}, "
                 f"right is {kv_text(prev)}"
             )
             yield self._problem("prevKV", notice, change.revision, text)
+
+    def _forgotten(self, notice: Notice, change: Change) -> bool:
+        """Say whether a compaction may have removed the previous value: etcd then tells none."""
+        return any(
+            isinstance(one.request, Compact)
+            and one.request.revision >= change.revision
+            and one.invoked < notice.position
+            for one in self.compactions
+        )
 
     def _reached(self, notice: Notice, guarantee: str) -> Iterator[Problem]:
         """All up to the notice's revision must have been told before."""
@@ -162,10 +172,11 @@ class _Follower:
 
 def watch_problems(history: History, timeline: Timeline | None) -> list[Problem]:
     """Check every watcher; without a timeline only what needs none."""
+    compactions = [one for one in history.operations if isinstance(one.request, Compact)]
     return [
         problem
         for watcher in history.watchers
-        for problem in _Follower(watcher, timeline).problems()
+        for problem in _Follower(watcher, timeline, compactions).problems()
     ]
 
 
