@@ -224,3 +224,17 @@ def test_any_damage_to_right_notices_is_noticed(
         return
     watcher.notices = damage(watcher.notices, dice.choice(events), dice)
     assert not check(history).ok
+
+
+def test_a_previous_value_tells_which_unanswered_write_took_effect() -> None:
+    """Two writes without an answer fit into the gap; only a later event's previous value tells."""
+    recorder = puts(b"a")
+    for process, value in ((5, b"this"), (6, b"that")):
+        recorder.invoke(process, 3, Put(b"a", value))
+    recorder.invoke(1, 4, Put(b"a", b"4"))
+    recorder.ok(1, 4, Wrote(4))
+    recorder.watch(5, Watcher(2, 1, b"a", b"", 4, prev_kv=True))
+    prev = Record(b"a", b"that", 2, 3, 2)
+    told = Change(b"a", 4, Record(b"a", b"4", 2, 4, 3), prev)
+    recorder.notice(1, 5, "events", 4, [told])
+    assert check(recorder.history).ok

@@ -65,12 +65,15 @@ def _by_key(history: History, budget: Budget) -> Linearity:
 
 
 def seen_by_watchers(history: History) -> Mapping[int, tuple[Change, ...]]:
-    """What all watchers together saw at each revision."""
+    """What all watchers together saw at each revision, previous values included."""
     seen: dict[int, dict[bytes, Change]] = {}
     for watcher in history.watchers:
         for notice in watcher.notices:
             for change in notice.changes:
                 seen.setdefault(change.revision, {})[change.key] = change
+                if (prev := change.prev) is not None:
+                    shown = Change(prev.key, prev.mod, prev)
+                    seen.setdefault(prev.mod, {}).setdefault(prev.key, shown)
     return {revision: tuple(changes.values()) for revision, changes in seen.items()}
 
 
