@@ -6,7 +6,7 @@ import pytest
 from tests.store.replicas import Cluster, Disk
 
 from sampan.base.errors import InvariantError
-from sampan.raft import ChangeType, StorageError
+from sampan.raft import Change, ChangeType, ConfChange, StorageError
 from sampan.store.core import errors
 
 
@@ -162,6 +162,20 @@ def test_a_change_that_the_state_machine_refuses_changes_nothing() -> None:
     assert {each.replica.conf_state.voters for each in cluster.members.values()} == {(1, 2, 3)}
     cluster.change(ChangeType.REMOVE, next(each for each in cluster.members if each != leader.id))
     assert len(leader.replica.conf_state.voters) == 2
+
+
+def test_a_change_that_waited_too_long_is_given_up_once() -> None:
+    cluster = Cluster(3)
+    leader = cluster.elect()
+    change = ConfChange((Change(ChangeType.ADD_LEARNER, 4),))
+    leader.replica.propose_membership(change, b"\x0aadd", "late")
+    cluster.cut = {each for each in cluster.members if each != leader.id}
+    leader.replica.propose_membership(change, b"\x0aadd", "later")
+    cluster.pass_time(80)
+    assert set(leader.told) == {"late", "later"}
+    cluster.cut = set()
+    cluster.pass_time(40)
+    assert cluster.leader.replica.term > 0
 
 
 def test_a_leader_that_is_removed_lets_another_lead() -> None:

@@ -36,6 +36,7 @@ PROGRAMS: dict[str, Program] = {
     "releases": Program("sampan.cli.releases", "List what was shipped."),
     "rollback": Program("sampan.cli.rollback", "Return to an earlier release."),
     "record": Program("sampan.cli.record", "Record what an etcd tells its clients, to verify it."),
+    "sim": Program("sampan.cli.sim", "Simulate a cluster of the store under failures."),
     "verify": Program("sampan.cli.verify", "Check what a store told its clients: see record."),
     "demo": Program("sampan.cli.demo", "Bring up the stack, ship a service, show what runs."),
 }

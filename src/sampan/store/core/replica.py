@@ -307,13 +307,16 @@ class Replica:
                 self._send_change(change, context, asked)
 
     def _send_change(self, change: ConfChange, context: object, asked: int) -> None:
+        number = change.context[1:_HEAD_BYTES]
+        if number not in self._pending:
+            return  # it was given up already
         try:
             self.node.propose_conf_change(change)
         except ProposalDropped as error:
             if self.leads and self._tick - asked < self._times.read_retry:
                 self._unsent_changes.append((change, context, asked))
                 return  # the change before may be about to be applied
-            del self._pending[change.context[1:_HEAD_BYTES]]
+            del self._pending[number]
             self._sink.rejected([context], errors.UNHEALTHY() if self.leads else error)
 
     def _forget(self, batch: Sequence[bytes]) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sampan import raft
 from sampan.raft import Entry, EntryType, Ready
 from sampan.store.core import wal
 from sampan.store.core.wal import Record, RecordFlag, RecordKind
-from sampan.store.shell.wal_writer import Wal
 
-__all__ = ["Recovered", "recover", "save"]
+__all__ = ["EntryLog", "Recovered", "recover", "save"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,30 @@ class Recovered:
     hard_state: raft.HardState
 
 
-def recover(log: Wal, member_id: int, applied_index: int) -> Recovered:
+class EntryLog(Protocol):
+    """The write-ahead log as far as this module writes and reads it."""
+
+    hard_state: wal.HardState | None
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records, oldest first."""
+
+    def append(
+        self,
+        term: int,
+        first_index: int,
+        entries: Sequence[bytes],
+        *,
+        flags: int = 0,
+        hard_state: wal.HardState | None = None,
+    ) -> None:
+        """Write entries that replace what is there from `first_index` on."""
+
+    def save_hard_state(self, state: wal.HardState) -> None:
+        """Write term, vote and commit index."""
+
+
+def recover(log: EntryLog, member_id: int, applied_index: int) -> Recovered:
     """Read everything that is left in the log.
 
     A log that a lone member wrote has no hard state: all its entries were committed, and the
@@ -61,7 +84,7 @@ def _entries(record: Record) -> list[Entry]:
     return [Entry(record.term, first + at, data, kind) for at, data in enumerate(record.entries())]
 
 
-def save(log: Wal, work: Iterable[Ready]) -> bool:
+def save(log: EntryLog, work: Iterable[Ready]) -> bool:
     """Make entries and hard states durable, in order; say whether anything had to be.
 
     Raises as `Wal.append`.

@@ -1,7 +1,8 @@
 """The seam between the replicated log and whatever carries its messages to the other members.
 
 The log decides what is said to whom; the transport knows addresses, streams and certificates. A
-transport may lose, repeat and delay messages, as Raft allows; what it must not do is change one.
+transport may lose, delay and reorder messages, as Raft allows; what it must not do is change one,
+or deliver a PROPOSE message twice: what is proposed twice is applied twice.
 """
 
 from __future__ import annotations

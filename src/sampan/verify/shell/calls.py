@@ -28,7 +28,7 @@ from sampan.verify.core.request import (
     Wrote,
 )
 
-__all__ = ["record_of", "refused", "send"]
+__all__ = ["op_of", "record_of", "refused", "result_of", "send"]
 
 _SUBJECTS = {
     "value": ops.value,
@@ -71,7 +71,7 @@ async def send(client: Client, request: Request) -> Result:
             return Done(None)
         case Compact(revision):
             return Done((await client.compact(revision)).revision)
-    return _result(await _call(client, _op(request)))
+    return result_of(await _call(client, op_of(request)))
 
 
 async def _call(client: Client, op: RequestOp) -> OpResult:
@@ -92,7 +92,8 @@ async def _call(client: Client, op: RequestOp) -> OpResult:
     return await client.run_txn(op.request_txn, timeout_s=DEFAULT_TIMEOUT)
 
 
-def _op(request: Request) -> RequestOp:
+def op_of(request: Request) -> RequestOp:
+    """An operation on keys as the wire has it. Raises TypeError for any other."""
     match request:
         case Put(key, value, lease, prev_kv):
             return ops.put(key, value, lease=lease, prev_kv=prev_kv)
@@ -109,7 +110,7 @@ def _op(request: Request) -> RequestOp:
         case Delete(key, range_end, prev_kv):
             return ops.delete(key, range_end=range_end, prev_kv=prev_kv)
         case Txn(compares, success, failure):
-            return ops.txn(map(_compare, compares), map(_op, success), map(_op, failure))
+            return ops.txn(map(_compare, compares), map(op_of, success), map(op_of, failure))
     raise TypeError(f"{request} is no operation on keys")
 
 
@@ -131,7 +132,8 @@ def record_of(kv: KeyValue) -> Record:
     return Record(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease)
 
 
-def _result(answer: OpResult) -> Result:
+def result_of(answer: OpResult) -> Result:
+    """The client's answer as a history's result."""
     revision = answer.header.revision or None
     match answer:
         case PutResult():
@@ -141,5 +143,5 @@ def _result(answer: OpResult) -> Result:
         case DeleteResult():
             return Deleted(revision, answer.deleted, tuple(map(record_of, answer.prev_kvs)))
         case TxnResult():
-            results = tuple(map(_result, answer.responses))
+            results = tuple(map(result_of, answer.responses))
             return Branched(revision, answer.succeeded, results)

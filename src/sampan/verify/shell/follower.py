@@ -14,7 +14,7 @@ from sampan.verify.core.history import Change, Watcher
 from sampan.verify.shell.calls import record_of
 from sampan.verify.shell.tape import Tape
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "change_of"]
 
 _PATH = "/etcdserverpb.Watch/Watch"
 _REQUIRE_LEADER = (("hasleader", "true"),)
@@ -118,7 +118,7 @@ class Follower:
         return True
 
     def _changes(self, response: rpc_pb2.WatchResponse) -> None:
-        self._fragments += map(_change, map(Event.of, response.events))
+        self._fragments += map(change_of, map(Event.of, response.events))
         if response.fragment:
             return
         changes, self._fragments = tuple(self._fragments), []
@@ -126,7 +126,8 @@ class Follower:
         self.next = max(self.next, changes[-1].revision + 1)
 
 
-def _change(event: Event) -> Change:
+def change_of(event: Event) -> Change:
+    """The client's event as a change."""
     record = None if event.type == "delete" else record_of(event.kv)
     prev = record_of(event.prev_kv) if event.prev_kv else None
     return Change(event.kv.key, event.kv.mod_revision, record, prev)
