@@ -317,8 +317,9 @@ def test_an_id_is_shown_for_each_name(furnished: EngineServer, tmp_path: Path) -
     furnished.docker("tag", "busybox", "again:1")
     try:
         shown = Own(furnished, tmp_path).out("images", "-q")
-        assert len(shown.split()) == 2
-        assert shown.split() == furnished.out("images", "-q").split()
+        (busybox,) = furnished.out("images", "-q", "again:1").split()
+        assert shown.split().count(busybox) >= 2
+        assert sorted(shown.split()) == sorted(furnished.out("images", "-q").split())
     finally:
         furnished.docker("rmi", "again:1")
 
@@ -333,7 +334,10 @@ def test_the_same_as_docker_says(furnished: EngineServer, tmp_path: Path, line: 
     theirs = furnished.docker(*words, check=False)
     ours = own.call(*words)
     assert (ours.returncode, ours.stderr) == (theirs.returncode, _said(theirs.stderr))
-    assert _timeless(ours.stdout) == _timeless(theirs.stdout)
+    # Images as old as each other come in any order, also from Docker's command line.
+    ordered = sorted if words[0] in ("images", "image") else list
+    said, wanted = (_timeless(one.stdout).splitlines() for one in (ours, theirs))
+    assert ordered(said) == ordered(wanted)
 
 
 def _said(text: bytes) -> bytes:
@@ -492,6 +496,6 @@ def test_building_an_image(own: Own, tmp_path: Path) -> None:
 
 
 def test_what_is_not_supported_yet_says_so(own: Own) -> None:
-    done = own.call("build", "https://example.org/x.git")
+    done = own.call("system", "df", "--verbose")
     assert done.returncode == 1
-    assert done.stderr.startswith(b"building from a URL is not supported yet")
+    assert done.stderr.startswith(b"system df --verbose is not supported yet")

@@ -10,8 +10,8 @@ from sampan.images.core.challenge import Credentials
 from sampan.images.core.platform import Platform, parse_platform
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import parse_reference
+from sampan.images.core.registryoptions import RegistryOptions
 from sampan.images.registry.distribution import Distribution
-from sampan.images.registry.options import RegistryDefaults
 from sampan.images.registry.pull import Pulled
 from sampan.images.shell.store import ImageStore
 
@@ -27,7 +27,7 @@ class Client:
         self.store = ImageStore(place)
         self.news: list[Progress] = []
         self._told = asyncio.Event()
-        options = RegistryDefaults(mirrors=mirrors)
+        options = RegistryOptions(mirrors=mirrors)
         self.distribution = Distribution(
             self.store,
             lambda: options,

@@ -19,9 +19,9 @@ from sampan.engine.daemon.core.options import (
     ContainerDefaults,
     EngineOptions,
     NetworkOptions,
-    RegistryOptions,
     Ulimit,
 )
+from sampan.images.core.registryoptions import RegistryOptions
 
 __all__ = ["Settings", "TlsFiles", "load", "reloaded"]
 

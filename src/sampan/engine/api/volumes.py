@@ -58,5 +58,5 @@ class VolumeRoutes:
     async def _prune(self, call: Call) -> Response:
         filters = parse_filters(call.text("filters"))
         everything = call.version < (1, 42)
-        gone, freed = self._engine.volumes.prune(filters, self._used, named=everything)
+        gone, freed = await self._engine.volumes.prune(filters, self._used, named=everything)
         return json_response({"VolumesDeleted": gone, "SpaceReclaimed": freed})

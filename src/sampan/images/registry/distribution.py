@@ -13,13 +13,10 @@ from sampan.images.core.platform import Platform, machine_platform
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import Reference, parse_reference
 from sampan.images.core.refusal import RegistryError, pull_refusal
+from sampan.images.core.registryoptions import RegistryOptions
 from sampan.images.registry.buildcache import BuildCaches
 from sampan.images.registry.download import Downloads, Report
-from sampan.images.registry.options import (
-    RegistryDefaults,
-    RegistryOptions,
-    certificates_folder,
-)
+from sampan.images.registry.options import certificates_folder
 from sampan.images.registry.pull import Pull, Pulled
 from sampan.images.registry.push import Pushes
 from sampan.images.registry.registries import NOBODY, Registries
@@ -37,7 +34,7 @@ class Distribution:
     def __init__(
         self,
         store: ImageStore,
-        options: Callable[[], RegistryOptions] = RegistryDefaults,
+        options: Callable[[], RegistryOptions] = RegistryOptions,
         *,
         certificates: Path | None = None,
         first_wait_s: float = 1.0,

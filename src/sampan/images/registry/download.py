@@ -15,7 +15,8 @@ from sampan.base.errors import InvalidError, LimitError, SampanError, Unavailabl
 from sampan.images.core.manifest import Descriptor
 from sampan.images.core.progress import Progress
 from sampan.images.core.refusal import BusyError
-from sampan.images.registry.options import RegistryOptions, Slots
+from sampan.images.core.registryoptions import RegistryOptions
+from sampan.images.registry.options import Slots
 from sampan.images.registry.repository import Repository, back_off_s
 from sampan.images.registry.transport import ConnectError
 from sampan.images.shell.blob_writer import BlobWriter

@@ -5,62 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol
 
-__all__ = ["RegistryDefaults", "RegistryOptions", "Slots", "certificates_folder", "proxies"]
+from sampan.images.core.registryoptions import RegistryOptions
 
-
-class RegistryOptions(Protocol):
-    """What was told about registries; read at the moment of use, so that it can be changed."""
-
-    @property
-    def mirrors(self) -> Sequence[str]:
-        """URLs that are tried before Docker Hub."""
-
-    @property
-    def insecure(self) -> Sequence[str]:
-        """Hosts and networks that may go without TLS or with any certificate."""
-
-    @property
-    def max_concurrent_downloads(self) -> int:
-        """How many layers come at once."""
-
-    @property
-    def max_concurrent_uploads(self) -> int:
-        """How many layers go at once."""
-
-    @property
-    def max_download_attempts(self) -> int:
-        """How often a layer is tried without getting on."""
-
-    @property
-    def http_proxy(self) -> str:
-        """The proxy for http, empty for that of the environment."""
-
-    @property
-    def https_proxy(self) -> str:
-        """The proxy for https."""
-
-    @property
-    def no_proxy(self) -> str:
-        """What goes without one."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryDefaults:
-    """The options of somebody who was not told anything else."""
-
-    mirrors: Sequence[str] = ()
-    insecure: Sequence[str] = ()
-    max_concurrent_downloads: int = 3
-    max_concurrent_uploads: int = 5
-    max_download_attempts: int = 5
-    http_proxy: str = ""
-    https_proxy: str = ""
-    no_proxy: str = ""
+__all__ = ["Slots", "certificates_folder", "proxies"]
 
 
 def certificates_folder() -> Path:

@@ -24,8 +24,9 @@ from sampan.images.core.manifest import (
 )
 from sampan.images.core.progress import Progress
 from sampan.images.core.reference import Reference, parse_reference
+from sampan.images.core.registryoptions import RegistryOptions
 from sampan.images.registry.download import Report
-from sampan.images.registry.options import RegistryOptions, Slots
+from sampan.images.registry.options import Slots
 from sampan.images.registry.repository import Repository
 from sampan.images.registry.upload import upload
 from sampan.images.shell.content import ContentStore

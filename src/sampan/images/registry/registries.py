@@ -23,8 +23,8 @@ from sampan.images.core.refusal import (
     pull_refusal,
     refusal,
 )
+from sampan.images.core.registryoptions import RegistryOptions
 from sampan.images.registry.authorization import Authorization
-from sampan.images.registry.options import RegistryOptions
 from sampan.images.registry.repository import Repository
 from sampan.images.registry.transport import ConnectError, Transport, read_bounded
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sampan import __version__
 from sampan.base.errors import InvalidError, LimitError, UnavailableError
 from sampan.images.core.endpoint import Endpoint, proxy_for
-from sampan.images.registry.options import RegistryOptions, proxies
+from sampan.images.core.registryoptions import RegistryOptions
+from sampan.images.registry.options import proxies
 
 if TYPE_CHECKING:
     import aiohttp

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, cast
 from sampan.images.core.digest import new_hash
 from sampan.images.core.tar import BLOCK_BYTES
 from sampan.images.shell.compression import open_plain, peek
+from sampan.images.shell.forward import ForwardReader
 
 __all__ = ["LayerSource"]
 
@@ -26,7 +27,7 @@ _NOTHING: Final = memoryview(b"")
 _Filled = tuple[bytearray, int]
 
 
-class _HashedFile:
+class _HashedFile(ForwardReader):
     """A file that hashes what is read from it."""
 
     def __init__(self, file: BinaryIO, algorithm: str) -> None:
@@ -37,19 +38,6 @@ class _HashedFile:
         data = self._file.read(size)
         self.hash.update(data)
         return data
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """Fill a buffer; returns how many bytes, 0 at the end."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
 
 
 class LayerSource:

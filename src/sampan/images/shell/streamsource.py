@@ -7,6 +7,7 @@ from typing import BinaryIO, Final, cast
 
 from sampan.base.errors import LimitError
 from sampan.images.shell.compression import compression_of, open_plain
+from sampan.images.shell.forward import ForwardReader
 
 __all__ = ["StreamSource"]
 
@@ -15,10 +16,8 @@ _RATIO_FROM_BYTES: Final = 256 << 20
 _PIECE_BYTES: Final = 256 * 1024
 
 
-class _Rejoined:
+class _Rejoined(ForwardReader):
     """A stream with the bytes before it that were taken for a look."""
-
-    closed = False
 
     def __init__(self, head: bytes, file: BinaryIO) -> None:
         self._head = head
@@ -35,18 +34,6 @@ class _Rejoined:
             return head
         head, self._head = self._head[:size], self._head[size:]
         return head
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
 
 
 class StreamSource:

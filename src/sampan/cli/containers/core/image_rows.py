@@ -43,7 +43,8 @@ def _names(image: Mapping[str, Any], digests: bool) -> Iterator[tuple[str, str, 
                 yield repository, name, digest if digests else _NONE
     for repository, values in known.items():
         for digest in values if digests else values[:1]:
-            yield repository, _NONE, digest if digests else _NONE
+            # Docker leaves the digest of such a row empty, unless digests are asked for.
+            yield repository, _NONE, digest if digests else ""
 
 
 def _row(

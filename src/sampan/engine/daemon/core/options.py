@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sampan.images.core.registryoptions import RegistryOptions
+
 __all__ = [
     "AddressPool",
     "ContainerDefaults",
     "EngineOptions",
     "NetworkOptions",
-    "RegistryOptions",
     "Ulimit",
 ]
 
@@ -66,24 +67,6 @@ class NetworkOptions:
     dns_options: Sequence[str] = ()
     dns_search: Sequence[str] = ()
     host_gateway_ips: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryOptions:
-    """How images are pulled and pushed. All of it can be reloaded."""
-
-    mirrors: Sequence[str] = ()
-    """URLs that end with a slash, tried before Docker Hub."""
-
-    insecure: Sequence[str] = ()
-    """Hosts (with port) and networks in CIDR form that may speak HTTP or show any certificate."""
-
-    max_concurrent_downloads: int = 3
-    max_concurrent_uploads: int = 5
-    max_download_attempts: int = 5
-    http_proxy: str = ""
-    https_proxy: str = ""
-    no_proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

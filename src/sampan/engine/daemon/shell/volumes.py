@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from sampan.engine.daemon.core.filters import Filters
 from sampan.engine.daemon.core.volume_options import check_volume_options
 from sampan.engine.daemon.shell.recordfile import RecordFile
 from sampan.engine.runtime.shell import syscalls
+from sampan.images.shell.thread import in_thread
 
 __all__ = ["Volumes"]
 
@@ -114,7 +117,7 @@ class Volumes:
         """Tell whether nobody has given the volume its name."""
         return _ANONYMOUS in (self._known.get(name, {}).get("Labels") or {})
 
-    def prune(
+    async def prune(
         self, filters: Filters, used: Callable[[str], bool], *, named: bool = False
     ) -> tuple[Sequence[str], int]:
         """Remove unused volumes; returns which, and the bytes freed.
@@ -128,10 +131,12 @@ class Volumes:
             chosen = everything or self.is_anonymous(name)
             labels = volume["Labels"] or {}
             left_out = filters.has("label!") and filters.labels(labels, "label!")
-            if chosen and not used(name) and filters.labels(labels) and not left_out:
-                freed += _tree_bytes(self._root / name / "_data")
-                self.remove(name, (), force=True)
-                gone.append(name)
+            if chosen and filters.labels(labels) and not left_out and not used(name):
+                size = await in_thread(self.size, name)
+                if name in self._known and not used(name):  # still
+                    self.remove(name, (), force=True)
+                    freed += size
+                    gone.append(name)
         return gone, freed
 
     def size(self, name: str) -> int:
@@ -167,4 +172,10 @@ def _check_name(name: str) -> None:
 
 
 def _tree_bytes(root: Path) -> int:
-    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # its container may be at work
+                status = os.lstat(os.path.join(folder, name))
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
