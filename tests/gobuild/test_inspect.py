@@ -95,6 +95,39 @@ def test_arm_code_says_its_level_by_its_instructions(text: bytes, level: str) ->
     assert (one.level.level, one.level.sure) == (level, "likely")
 
 
+RISCV, PPC, MIPS = 243, 21, 8
+
+
+@pytest.mark.parametrize(
+    ("machine", "word", "big", "setting", "recorded", "level"),
+    [
+        (RISCV, 0x20B52533, False, "GORISCV64", "rva22u64", "rva22u64"),
+        (RISCV, 0x20B52533, False, "GORISCV64", "rva23u64", "rva23u64"),
+        (RISCV, 0x20B52533, False, "GORISCV64", "rva20u64", "rva22u64"),
+        (RISCV, 0x00B50533, False, "GORISCV64", "rva22u64", "rva20u64"),
+        (PPC, 0xF4030011, False, "GOPPC64", "power8", "power9"),
+        (PPC, 0xF4030011, True, "GOPPC64", "power8", "power9"),
+        (PPC, 0x06100000, True, "GOPPC64", "power10", "power10"),
+        (PPC, 0x7C632214, False, "GOPPC64", "power10", "power8"),
+        (MIPS, 0x46000000, True, "GOMIPS", "softfloat", "hardfloat"),
+        (MIPS, 0x00000000, False, "GOMIPS", "hardfloat", "softfloat"),
+    ],
+)
+def test_the_code_of_other_architectures_says_its_level(
+    machine: int, word: int, big: bool, setting: str, recorded: str, level: str
+) -> None:
+    text = (bytes(396) + word.to_bytes(4, "big" if big else "little")) * 500
+    info = binaries.inline_buildinfo({"GOOS": "linux", setting: recorded})
+    one = only(binaries.elf(machine, text, info, big=big, bits=32 if machine == MIPS else 64))
+    assert (one.level.level, one.level.sure) == (level, "likely")
+
+
+def test_a_rare_instruction_is_one_that_is_asked_for_before() -> None:
+    text = bytes(200_000) + (0x20B52533).to_bytes(4, "little") * 5
+    info = binaries.inline_buildinfo({"GOOS": "linux", "GORISCV64": "rva20u64"})
+    assert only(binaries.elf(RISCV, text, info)).level.level == "rva20u64"
+
+
 def test_small_pages_are_refused_by_kernels_with_large_ones() -> None:
     one = only(go_elf(ARM64, LDAXR * 200, align=0x1000, GOOS="linux", GOARCH="arm64"))
     assert [finding.rule for finding in one.findings] == ["small-pages"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.gobuild import binaries
 from tests.gobuild.test_targets import sampan_go
-from tests.real import require
+from tests.real import absent, require
 
 from sampan.gobuild.core.devices import DEVICES
 from sampan.gobuild.core.emulators import model_of
@@ -84,7 +84,7 @@ def test_a_program_with_a_loader_needs_a_root(tmp_path: Path) -> None:
 
 def test_models_are_of_known_devices() -> None:
     found = {one.name for one in DEVICES if any(model_of(one.name, arch) for arch in one.levels)}
-    missing = {"graviton3", "graviton4", "apple-silicon", "windows-arm", "x86-64-v4"}
+    missing = {"apple-silicon", "windows-arm", "x86-64-v4"}
     assert {one.name for one in DEVICES} - found == missing
 
 
@@ -113,3 +113,53 @@ def test_real_go_programs(tmp_path: Path, goarch: str, level: str, device: str, 
     with inspected(str(tmp_path / "app")) as (one,):
         proof = prove(one, device, timeout_s=60)
     assert proof.fine is fine and bool(proof.predicted) is not fine
+
+
+@pytest.mark.usefixtures("on_path")
+@pytest.mark.parametrize(
+    ("machine", "words", "device", "index", "name", "needs"),
+    [
+        (ARM, [ARM_EXIT[0], ARM_MOVW], "pi-zero", 1, "SIGILL", "GOARM=7"),
+        (ARM64, [*ARM64_EXIT[:2], ARM64_LSE], "pi-4", 2, "SIGILL", "LSE"),
+        (ARM64, [0xD2800000, 0xF9400000], "pi-4", 1, "SIGSEGV", ""),  # ldr x0, [x0]
+    ],
+)
+def test_the_instruction_that_failed_is_named(
+    tmp_path: Path, machine: int, words: list[int], device: str, index: int, name: str, needs: str
+) -> None:
+    path = program(tmp_path, machine, *words)
+    with inspected(path) as (one,):
+        proof = prove(one, device, timeout_s=30)
+    assert proof.fault is not None
+    assert proof.fault_signal == proof.signal == name
+    assert proof.fault.address == one.executable.entry + 4 * index
+    assert proof.fault.code[:4] == words[index].to_bytes(4, "little")
+    assert needs in proof.fault.needs
+
+
+# openat(AT_FDCWD, "/etc/passwd", O_RDONLY), and its result as exit code.
+ARM64_READS = [0x92800C60, 0x100000C1, 0xD2800002, 0xD2800708, 0xD4000001, 0xD2800BA8, 0xD4000001]
+ENOENT = 256 - 2
+
+
+@pytest.mark.usefixtures("on_path")
+def test_a_program_sees_only_itself_unless_told(tmp_path: Path) -> None:
+    named = [int.from_bytes(b"/etc/passwd\0"[at : at + 4], "little") for at in (0, 4, 8)]
+    path = program(tmp_path, ARM64, *ARM64_READS, *named)
+    with inspected(path) as (one,):
+        alone = prove(one, "pi-4", timeout_s=30)
+        shared = prove(one, "pi-4", timeout_s=30, alone=False)
+    if "no root of its own" in alone.shared:
+        absent(alone.shared)
+    assert (alone.exit_code, alone.shared) == (ENOENT, "")
+    assert shared.exit_code < 128 and "sees the files" in shared.shared
+
+
+@pytest.mark.usefixtures("on_path")
+def test_libraries_are_seen_where_the_program_looks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "root" / "etc").mkdir(parents=True)
+    (tmp_path / "root" / "etc" / "passwd").touch()
+    named = [int.from_bytes(b"/etc/passwd\0"[at : at + 4], "little") for at in (0, 4, 8)]
+    path = program(tmp_path, ARM64, *ARM64_READS, *named)
+    with inspected(path) as (one,):
+        assert prove(one, "pi-4", root=str(tmp_path / "root"), timeout_s=30).exit_code < 128

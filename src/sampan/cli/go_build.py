@@ -37,7 +37,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     if compiler:
         print(f"cgo by {compiler}: {needs.cgo or 'asked for'}", file=sys.stderr)
-    results = build_matrix(matrix, flags.jobs, lambda built: print(_line(built), file=sys.stderr))
+    results = build_matrix(
+        matrix,
+        flags.jobs,
+        lambda built: print(_line(built), file=sys.stderr),
+        lambda cell, step: print(f"  ...  {cell.platform}: {step}", file=sys.stderr),
+    )
     if flags.format == "json":
         print(json.dumps([_document(one) for one in results], indent=1))
     return int(not all(one.fine for one in results))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sampan.gobuild.core.explain.diagnosis import Diagnosis, diagnose
 from sampan.gobuild.core.explain.report import diagnosis_json, diagnosis_text
 from sampan.gobuild.shell.binaries import inspected
+from sampan.gobuild.shell.disassembly import disassembled
 from sampan.gobuild.shell.logs import read_log
 
 __all__ = ["main"]
@@ -29,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     text = read_log(flags.log)
     if flags.binary:
         with inspected(flags.binary) as found:
-            return _shown(diagnose(text, found[0]), flags.format)
-    return _shown(diagnose(text), flags.format)
+            return _shown(diagnose(text, found[0], None, disassembled), flags.format)
+    return _shown(diagnose(text, disassembler=disassembled), flags.format)
 
 
 def _shown(one: Diagnosis, form: str) -> int:

@@ -51,13 +51,15 @@ _MODELS: Final[Mapping[tuple[str, str], tuple[str, bool]]] = {
     ("pi-5", "arm"): ("cortex-a7", False),
     ("pi-5", "arm64"): ("cortex-a76", True),
     ("graviton2", "arm64"): ("neoverse-n1", True),
+    ("graviton3", "arm64"): ("max,sve-max-vq=2", False),
+    ("graviton4", "arm64"): ("max,sve-max-vq=1", False),
     ("kunpeng-920", "arm64"): ("neoverse-n1", False),
     ("phytium-d2000", "arm64"): ("cortex-a72", False),
     ("x86-64-v1", "386"): ("qemu32", False),
     ("x86-64-v1", "amd64"): ("qemu64", True),
     ("x86-64-v2", "amd64"): ("Nehalem", True),
     ("x86-64-v3", "amd64"): ("Haswell", True),
-    ("visionfive-2", "riscv64"): ("rv64", False),
+    ("visionfive-2", "riscv64"): ("rv64,zbc=off,zbs=off", False),
 }
 
 

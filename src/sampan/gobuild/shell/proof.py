@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
-import subprocess
 import tempfile
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final
 
 from sampan.base.errors import InvalidError
 from sampan.base.record import record
 from sampan.gobuild.core.binary.inspection import Inspection
-from sampan.gobuild.core.devices import DEVICES, refusal
+from sampan.gobuild.core.devices import DEVICES, Device, refusal
 from sampan.gobuild.core.emulators import Model, model_of
 from sampan.gobuild.core.explain.diagnosis import Diagnosis, diagnose
+from sampan.gobuild.core.explain.fault import Fault, fault_at
+from sampan.gobuild.shell.debugger import Debugger, Halt
+from sampan.gobuild.shell.disassembly import disassembled
+from sampan.gobuild.shell.sandbox import Cell, Running, started
 
 __all__ = ["Proof", "find_emulator", "prove"]
 
 _OUTPUT_LIMIT: Final = 64 << 10
+_SHARED: Final = "the program sees the files, processes and network of this machine"
 
 
 @record
 class Proof:
     """How a run went. `outcome` is `exited`, `killed` or `running` (stopped after the time).
 
-    `predicted` is why the device should refuse the program, empty when it should not.
+    `predicted` is why the device should refuse the program, empty when it should not. `fault` is
+    where the last signal came from that its code caused, when it failed; `fault_signal` which.
+    `shared` says what was not kept from the program; empty in a root of its own.
     """
 
     device: str
@@ -38,11 +44,24 @@ class Proof:
     output: str
     predicted: str
     diagnosis: Diagnosis | None
+    fault: Fault | None = None
+    fault_signal: str = ""
+    shared: str = ""
 
     @property
     def fine(self) -> bool:
         """Whether it started, and neither failed nor was killed."""
         return self.outcome == "running" or (self.outcome == "exited" and self.exit_code == 0)
+
+
+@record
+class _Run:
+    """Exit code, below 0 a signal, None when it ran on; what it wrote; where it stopped."""
+
+    code: int | None
+    output: str
+    halt: Halt | None
+    refused: str = ""
 
 
 def find_emulator(name: str) -> str:
@@ -59,8 +78,45 @@ def prove(
     arguments: Sequence[str] = (),
     root: str = "",
     timeout_s: float = 5,
+    alone: bool = True,
 ) -> Proof:
-    """Run a Linux program as a device would; InvalidError when that cannot be done here."""
+    """Run a Linux program as a device would; InvalidError when that cannot be done here.
+
+    With `alone` it runs in a root of its own, where it sees itself, its emulator and `root`; when
+    the kernel does not permit that, it runs without, and the proof says so.
+    """
+    known, model = _checked(one, device, root)
+    emulator = find_emulator(model.emulator)
+    run = _run(one, model, emulator, arguments, root, timeout_s, alone)
+    shared = "" if alone else _SHARED
+    if run.refused:
+        shared = f"{_SHARED}: no root of its own ({run.refused})"
+        run = _run(one, model, emulator, arguments, root, timeout_s, False)
+    code = run.code
+    outcome = "running" if code is None else "killed" if code < 0 else "exited"
+    failed = bool(code)
+    halt = run.halt if failed else None
+    fault = (
+        fault_at(one.executable, one.goarch, halt.address, halt.code, disassembled)
+        if halt
+        else None
+    )
+    return Proof(
+        device,
+        model,
+        outcome,
+        max(code or 0, 0),
+        signal.Signals(-code).name if code and code < 0 else "",
+        run.output,
+        refusal(known, "linux", one.goarch, one.level.level) or "",
+        diagnose(run.output, one, fault) if failed else None,
+        fault,
+        halt.name if halt else "",
+        shared,
+    )
+
+
+def _checked(one: Inspection, device: str, root: str) -> tuple[Device, Model]:
     known = next((d for d in DEVICES if d.name == device), None)
     if known is None:
         raise InvalidError(f"no device {device!r}: there are {', '.join(d.name for d in DEVICES)}")
@@ -73,51 +129,60 @@ def prove(
         raise InvalidError(
             f"{one.path} needs {one.executable.interpreter}: give a directory that has it (--root)"
         )
-    command = [find_emulator(model.emulator), "-cpu", model.processor]
-    command += ["-L", root] if root else []
-    outcome, code, output = _run([*command, os.path.abspath(one.path), *arguments], timeout_s)
-    name = signal.Signals(-code).name if code < 0 else ""
-    failed = outcome == "killed" or (outcome == "exited" and code != 0)
-    return Proof(
-        device,
-        model,
-        outcome,
-        max(code, 0),
-        name,
-        output,
-        refusal(known, "linux", one.goarch, one.level.level) or "",
-        diagnose(output, one) if failed else None,
-    )
+    return known, model
 
 
-def _run(command: list[str], timeout_s: float) -> tuple[str, int, str]:
-    """Outcome, exit code (below 0 a signal) and the end of the output, which goes to a file."""
+def _run(
+    one: Inspection,
+    model: Model,
+    emulator: str,
+    arguments: Sequence[str],
+    root: str,
+    timeout_s: float,
+    alone: bool,
+) -> _Run:
+    program = os.path.abspath(one.path)
+    deadline = time.monotonic() + timeout_s
+    with tempfile.TemporaryDirectory(prefix="prove-") as exchange, tempfile.TemporaryFile() as out:
+        seen = {emulator: emulator, program: program, exchange: exchange}
+        binds: tuple[tuple[str, str], ...] = ()
+        if alone:
+            os.chmod(exchange, 0o777)
+            seen = {emulator: "/emulator", program: f"/app/{os.path.basename(program)}"}
+            binds = (*seen.items(), *_libraries(root))
+        libraries = ["-L", root] if root and not alone else []
+        stub = "/exchange/gdb" if alone else f"{exchange}/gdb"
+        command = [seen[emulator], "-cpu", model.processor, "-g", stub, *libraries]
+        cell = Cell((*command, seen[program], *arguments), binds, exchange)
+        with started(cell, out, alone=alone) as running:
+            halt = _watched(running, f"{exchange}/gdb", one, deadline)
+            code = running.wait(max(0.0, deadline - time.monotonic()))
+        return _Run(code, _tail(out), halt, running.refused)
 
-    def confine() -> None:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20))
 
-    with tempfile.TemporaryFile() as output:
-        # A session of its own, so that what the program has started ends with it.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            preexec_fn=confine,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(timeout_s)
-            outcome = "killed" if code < 0 else "exited"
-        except subprocess.TimeoutExpired:
-            outcome, code = "running", 0
-        finally:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
-        size = output.seek(0, os.SEEK_END)
-        output.seek(max(0, size - _OUTPUT_LIMIT))
-        return outcome, code, output.read().decode("utf-8", "replace")
+def _libraries(root: str) -> Iterator[tuple[str, str]]:
+    """What of a directory stands in the root of its own: its `lib*`, `usr` and `etc`."""
+    if not root:
+        return
+    try:
+        with os.scandir(root) as entries:
+            for one in entries:
+                if one.name.startswith("lib") or one.name in ("usr", "etc", "system"):
+                    yield os.path.abspath(one.path), f"/{one.name}"
+    except OSError as error:
+        raise InvalidError(f"{root}: {error.strerror}") from None
+
+
+def _watched(running: Running, path: str, one: Inspection, deadline: float) -> Halt | None:
+    gone = os.pidfd_open(running.process.pid)
+    try:
+        with Debugger(path, one.executable, deadline) as debugger:
+            return debugger.follow() if debugger.connect(gone) else None
+    finally:
+        os.close(gone)
+
+
+def _tail(output: BinaryIO) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - _OUTPUT_LIMIT))
+    return output.read().decode("utf-8", "replace")

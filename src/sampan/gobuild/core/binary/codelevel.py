@@ -1,10 +1,13 @@
 """Which instruction set level the code itself needs, whatever its build info says.
 
-Three kinds of evidence, the strongest first: variables of Go's runtime read by their symbols;
-the message that code of a level prints when the processor is too old, which is in the program for
-that level only; and which instructions are there. Instructions alone prove little, because Go
-and C code choose among them at run time: what counts is what is missing. A program for ARMv8.0
-takes a lock by LDAXR where there is no LSE; one that needs LSE has no LDAXR.
+Go generates the same code for all of GOARM64=v8.1 to v9.5, with `,crypto` and without, and for
+GORISCV64=rva22u64 and rva23u64: between those there is nothing to see. Three kinds of evidence, the
+strongest first: variables of Go's runtime read by their symbols; the message that code of a level
+prints when the processor is too old, which is in the program for that level only; and which
+instructions are there. Instructions alone prove little, because Go and C code choose among them at
+run time: what counts is what is missing. A program for ARMv8.0 takes a lock by LDAXR where there is
+no LSE; one that needs LSE has no LDAXR. On RISC-V, POWER and MIPS what counts is what only the
+compiler writes, and that often: what the runtime asks for before, it has seldom.
 """
 
 from __future__ import annotations
@@ -34,6 +37,24 @@ _LSE: Final = re.compile(
 # of coprocessors 10 and 11 are floating point.
 _MOVW: Final = re.compile(rb"[\x00-\x0f]\xe3")
 _VFP: Final = re.compile(rb"[\x0a\x0b].[\xed\xee]", re.DOTALL)
+# Each within a lookahead, so that what begins between two instructions hides none.
+# SH1ADD, SH2ADD, SH3ADD: the compiler's way to elements of a slice since rva22u64.
+_SHADD: Final = re.compile(
+    rb"(?=[\x33\x3b\xb3\xbb][\x20-\x2f\x40-\x4f\x60-\x6f\xa0-\xaf"
+    rb"\xc0-\xcf\xe0-\xef].[\x20\x21])",
+    re.DOTALL,
+)
+# LXV and STXV of POWER9, with which memory is moved and cleared; prefixed addresses of POWER10.
+_POWER: Final = {
+    True: (rb"(?=[\xf4-\xf7]..[%b])", rb"(?=[\x04\x06][\x10-\x13]..)"),
+    False: (rb"(?=[%b]..[\xf4-\xf7])", rb"(?=..[\x10-\x13][\x04\x06])"),
+}
+_LXV: Final = bytes(one for one in range(256) if one & 7 in (1, 5))
+# COP1, and its loads and stores.
+_FLOATS: Final = {
+    True: rb"(?=[\x44-\x47\xc4-\xc7\xd4-\xd7\xe4-\xe7\xf4-\xf7]...)",
+    False: rb"(?=...[\x44-\x47\xc4-\xc7\xd4-\xd7\xe4-\xe7\xf4-\xf7])",
+}
 _TEXTS: Final = (".text", "__text")
 
 
@@ -51,7 +72,7 @@ _UNKNOWN: Final = CodeLevel("", "unknown")
 
 def code_level(executable: Executable) -> CodeLevel:
     """Return the level that the code of a Go program needs; `unknown` without evidence."""
-    decide = {"amd64": _amd64, "arm64": _arm64, "arm": _arm}.get(executable.goarch)
+    decide = _DECIDE.get(executable.goarch)
     return decide(executable) if decide else _UNKNOWN
 
 
@@ -144,3 +165,60 @@ def _arm(executable: Executable) -> CodeLevel:
     if len(text) < 100_000:
         return _UNKNOWN
     return CodeLevel("6" if floats >= 20 * share else "5", "likely", evidence)
+
+
+def _sample(executable: Executable) -> bytes:
+    """The first 8 MiB of the code."""
+    place = _text(executable)
+    if place is None:
+        return b""
+    return executable.window.take(place.offset, min(place.size, _SAMPLE_BYTES))
+
+
+def _often(count: int, text: bytes) -> bool:
+    """Whether it is the compiler that writes this: Go's smallest programs have 700 KB of code."""
+    return count >= 5 * max(1, len(text) // 100_000)
+
+
+def _riscv(executable: Executable) -> CodeLevel:
+    text = _sample(executable)
+    # Compressed instructions begin at every second byte.
+    found = sum(1 for one in islice(_SHADD.finditer(text), _HITS_LIMIT) if not one.start() & 1)
+    if _often(found, text):
+        return CodeLevel("rva22u64", "likely", (f"{found} SHADD of Zba, which is of rva22u64",))
+    if len(text) < 100_000:
+        return _UNKNOWN
+    return CodeLevel("rva20u64", "likely", (f"{found} SHADD of Zba in {len(text)} bytes",))
+
+
+def _power(executable: Executable) -> CodeLevel:
+    text = _sample(executable)
+    vector, prefix = _POWER[executable.big_endian]
+    escaped = b"".join(b"\\x%02x" % one for one in _LXV)
+    vectors = _matches(re.compile(vector % escaped, re.DOTALL), text, 0)
+    prefixes = _matches(re.compile(prefix, re.DOTALL), text, 0)
+    evidence = (f"{vectors} LXV or STXV of POWER9 and {prefixes} prefixes of POWER10",)
+    if _often(prefixes, text):
+        return CodeLevel("power10", "likely", evidence)
+    if _often(vectors, text):
+        return CodeLevel("power9", "likely", evidence)
+    return CodeLevel("power8", "likely", evidence) if len(text) >= 100_000 else _UNKNOWN
+
+
+def _mips(executable: Executable) -> CodeLevel:
+    text = _sample(executable)
+    found = _matches(re.compile(_FLOATS[executable.big_endian], re.DOTALL), text, 0)
+    evidence = (f"{found} floating point instructions in {len(text)} bytes",)
+    if _often(found, text):
+        return CodeLevel("hardfloat", "likely", evidence)
+    return CodeLevel("softfloat", "likely", evidence) if len(text) >= 100_000 else _UNKNOWN
+
+
+_DECIDE: Final = {
+    "amd64": _amd64,
+    "arm64": _arm64,
+    "arm": _arm,
+    "riscv64": _riscv,
+    **dict.fromkeys(("ppc64", "ppc64le"), _power),
+    **dict.fromkeys(("mips", "mipsle", "mips64", "mips64le"), _mips),
+}

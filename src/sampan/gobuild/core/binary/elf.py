@@ -46,7 +46,7 @@ class _Elf:
         self.window = Window(window.data, window.start, window.size, self.big)
         self.abi = head[7]
         fields = self.window.unpack("HHIQQQIHHHHHH" if self.wide else "HHIIIIIHHHHHH", 16)
-        self.kind, self.machine = fields[0], fields[1]
+        self.kind, self.machine, self.entry = fields[0], fields[1], fields[3]
         self.phoff, self.shoff, self.flags = fields[4], fields[5], fields[6]
         self.phentsize, self.phnum, self.shentsize, self.shnum, self.shstrndx = fields[8:13]
         self.segments = self._segments()
@@ -252,4 +252,6 @@ def read_elf(window: Window) -> Executable:
         if arm
         else "",
         values=tuple(elf.values()),
+        entry=elf.entry,
+        symbols=symbols,
     )

@@ -33,7 +33,8 @@ class Executable:
     parts. `alignment` is the smallest alignment of the loaded segments in bytes, 0 when unknown.
     `needed` are shared libraries by name, `imports` undefined dynamic symbols, `versions` the
     symbol versions they ask for (`GLIBC_2.34`). `names` is the table of the symbols' names.
-    `values` are small variables that were read by their symbols (`runtime.goarm`).
+    `values` are small variables that were read by their symbols (`runtime.goarm`). `entry` is the
+    address where an ELF program begins, `symbols` the table of its symbols, named by `names`.
     """
 
     format: str
@@ -57,6 +58,8 @@ class Executable:
     minimum_system: str = ""
     float_abi: str = ""
     values: tuple[tuple[str, int], ...] = ()
+    entry: int = 0
+    symbols: Region | None = None
 
     def section(self, name: str) -> Region | None:
         """Return the first section of a name."""

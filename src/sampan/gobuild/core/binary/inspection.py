@@ -125,6 +125,8 @@ def _refined(goarch: str, recorded: str, seen: CodeLevel) -> CodeLevel:
         from_lse = "lse" in seen.level
         wants = recorded.startswith("v9") or "lse" in recorded or recorded[:4] > "v8.0"
         agrees = from_lse == wants
+    elif goarch == "riscv64":
+        agrees = (recorded == "rva20u64") == (seen.level == "rva20u64")
     else:
         agrees = recorded.split(",")[0] == seen.level.split(",")[0]
     if not agrees:

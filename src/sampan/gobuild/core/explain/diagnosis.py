@@ -9,7 +9,14 @@ from typing import Final
 from sampan.base.record import changed, record
 from sampan.gobuild.core.binary.inspection import Inspection
 from sampan.gobuild.core.explain.building import BUILDING
-from sampan.gobuild.core.explain.instruction import instruction_level, printed_bytes
+from sampan.gobuild.core.explain.fault import (
+    Disassembler,
+    Fault,
+    code_at,
+    fault_at,
+    printed_address,
+)
+from sampan.gobuild.core.explain.instruction import printed_bytes
 from sampan.gobuild.core.explain.running import RUNNING
 from sampan.gobuild.core.explain.signature import Signature
 from sampan.gobuild.core.explain.starting import STARTING
@@ -49,11 +56,15 @@ class Cause:
 
 @record
 class Diagnosis:
-    """Causes, the surest first. `collect` says what is needed when nothing decides."""
+    """Causes, the surest first. `collect` says what is needed when nothing decides.
+
+    `fault` is the instruction that failed, as far as it is known.
+    """
 
     causes: tuple[Cause, ...]
     trace: Trace
     collect: tuple[str, ...]
+    fault: Fault | None = None
 
     @property
     def known(self) -> bool:
@@ -61,22 +72,43 @@ class Diagnosis:
         return bool(self.causes) and self.causes[0].weight >= 70
 
 
-def diagnose(text: str, binary: Inspection | None = None) -> Diagnosis:
-    """Return what a log says of the cause; with the program, what that says too."""
+def diagnose(
+    text: str,
+    binary: Inspection | None = None,
+    fault: Fault | None = None,
+    disassembler: Disassembler | None = None,
+) -> Diagnosis:
+    """Return what a log says of the cause; with the program, what that says too.
+
+    `fault` is where it stopped, when that was seen; else it is taken from the text.
+    """
     lower = text.lower()
     trace = read_trace(text)
+    fault = fault or _printed_fault(text, trace, binary, disassembler)
     found: dict[str, Cause] = {}
     for signature in SIGNATURES:
         cause = _matched(signature, text, lower)
         if cause and cause.weight > (found[cause.rule].weight if cause.rule in found else -1):
             found[cause.rule] = cause
-    causes = [
-        _by_instruction(_by_binary(one, binary), text, trace, binary) for one in found.values()
-    ]
+    causes = [_by_instruction(_by_binary(one, binary), fault) for one in found.values()]
     causes = [one for one in causes if one.weight > 0]
     causes.sort(key=lambda one: -one.weight)
     known = bool(causes) and causes[0].weight >= 70
-    return Diagnosis(tuple(causes), trace, () if known else _COLLECT)
+    return Diagnosis(tuple(causes), trace, () if known else _COLLECT, fault)
+
+
+def _printed_fault(
+    text: str, trace: Trace, binary: Inspection | None, disassembler: Disassembler | None
+) -> Fault | None:
+    """What Go or the kernel printed of the instruction, with what the program has there."""
+    code, address = printed_bytes(text), printed_address(text)
+    goarch = binary.goarch if binary else trace.goarch
+    executable = binary.executable if binary else None
+    if executable and address is not None and not code:
+        code = code_at(executable, address)
+    if not code and (address is None or executable is None):
+        return None
+    return fault_at(executable, goarch, address or 0, code, disassembler)
 
 
 def _matched(signature: Signature, text: str, lower: str) -> Cause | None:
@@ -125,14 +157,17 @@ def _lines_with(word: str, text: str, lower: str) -> Iterator[tuple[str, int]]:
         at = lower.find(word, end)
 
 
-def _by_instruction(cause: Cause, text: str, trace: Trace, binary: Inspection | None) -> Cause:
-    """A fault whose instruction was printed is certain when the instruction tells its level."""
-    if cause.rule != "illegal-instruction":
+def _by_instruction(cause: Cause, fault: Fault | None) -> Cause:
+    """A fault whose instruction is known is certain when the instruction tells its level."""
+    if cause.rule != "illegal-instruction" or fault is None:
         return cause
-    code = printed_bytes(text)
-    goarch = binary.goarch if binary else trace.goarch
-    if level := instruction_level(code, goarch):
-        seen = f"the instruction {code[:8].hex(' ')} is of {level}"
+    code = fault.code[:8].hex(" ")
+    named = f" ({fault.text})" if fault.text else ""
+    if fault.needs.startswith("no processor"):
+        seen = f"the instruction {code}{named} is of {fault.needs}"
+        return changed(cause, weight=min(cause.weight, 60), against=(*cause.against, seen))
+    if fault.needs:
+        seen = f"the instruction {code}{named} is of {fault.needs}"
         return changed(cause, weight=98, evidence=(*cause.evidence, seen))
     return cause
 

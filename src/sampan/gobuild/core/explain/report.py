@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from sampan.gobuild.core.explain.diagnosis import Cause, Diagnosis
+from sampan.gobuild.core.explain.fault import Fault
 from sampan.gobuild.core.explain.trace import Trace
 
-__all__ = ["diagnosis_json", "diagnosis_text"]
+__all__ = ["diagnosis_json", "diagnosis_text", "fault_document"]
 
 
 def diagnosis_text(one: Diagnosis, markdown: bool) -> str:
@@ -20,6 +22,8 @@ def diagnosis_text(one: Diagnosis, markdown: bool) -> str:
             parts += ["", "Possible:"]
     for number, cause in enumerate(one.causes, 1):
         parts += _cause(cause, number, markdown)
+    if one.fault and (one.fault.place or one.fault.text):
+        parts += ["", f"stopped at: {one.fault}"]
     if one.trace.frames or one.trace.reason:
         parts += ["", *_trace(one.trace, markdown)]
     return "\n".join(parts)
@@ -75,6 +79,7 @@ def diagnosis_json(one: Diagnosis) -> str:
                 for cause in one.causes
             ],
             "collect": one.collect,
+            "fault": one.fault and fault_document(one.fault),
             "trace": {
                 "reason": trace.reason,
                 "signal": trace.signal,
@@ -89,3 +94,18 @@ def diagnosis_json(one: Diagnosis) -> str:
         },
         indent=1,
     )
+
+
+def fault_document(one: Fault) -> dict[str, Any]:
+    """Return where a program stopped, for JSON."""
+    place = one.place
+    return {
+        "address": f"{one.address:#x}",
+        "code": one.code.hex(),
+        "instruction": one.text,
+        "needs": one.needs,
+        "function": place.function if place else "",
+        "offset": place.offset if place else 0,
+        "file": place.file if place else "",
+        "line": place.line if place else 0,
+    }
