@@ -1,6 +1,8 @@
 """Snapshots between members: the store's content out, and another's content in its place.
 
-What arrives becomes a backend file of its own beside the present one. When the write-ahead log says
+A member with a disk sends a copy of its backend file, which is one as it is; one in memory sends a
+database in etcd's format, to be converted. What arrives becomes a backend file of its own beside
+the present one. When the write-ahead log says
 durably that the log begins behind the snapshot, that file takes the backend's place; a crash
 between the two leaves the file, and the next start finishes the work.
 """
@@ -8,12 +10,13 @@ between the two leaves the file, and the next start finishes the work.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from sampan.raft import Message, Snapshot
 from sampan.store.core.backend import BUCKETS, META_BUCKET
@@ -21,9 +24,11 @@ from sampan.store.core.confstate import CONF_STATE, parse_conf_state
 from sampan.store.core.wal import RecordKind
 from sampan.store.shell import wal_files
 from sampan.store.shell.lmdb_backend import LmdbBackend
-from sampan.store.shell.lmdb_file import CONSISTENT_INDEX, TERM, LmdbFile
+from sampan.store.shell.lmdb_file import CONSISTENT_INDEX, TERM, LmdbFile, is_lmdb
+from sampan.store.shell.lmdb_file import reading as reading_backend
 from sampan.store.shell.memory_backend import MemoryBackend
 from sampan.store.shell.replication import SnapshotSource
+from sampan.store.shell.snapshot import Snapshot as Content
 from sampan.store.shell.snapshot import SnapshotError, buckets_of, reading, take
 
 __all__ = ["Installer", "finish_install"]
@@ -56,7 +61,12 @@ class Installer:
     @asynccontextmanager
     async def source(self, message: Message) -> AsyncIterator[SnapshotSource]:
         """Make a snapshot of everything applied, and name it in the message."""
-        async with take(self._backend, self.snapshot_directory) as made:
+        backend = self._backend
+        if isinstance(backend, LmdbBackend):
+            making = _copied(backend, self.snapshot_directory)
+        else:
+            making = take(backend, self.snapshot_directory)
+        async with making as made:
             state = parse_conf_state(made.meta.get(CONF_STATE, b"{}"))
             index = int.from_bytes(made.meta.get(CONSISTENT_INDEX, b""), "big")
             term = int.from_bytes(made.meta.get(TERM, b""), "big")
@@ -68,7 +78,7 @@ class Installer:
         target = self.snapshot_directory / f"{_INCOMING}{index}"
         if isinstance(self._backend, MemoryBackend):
             return await asyncio.to_thread(_set_aside, path)
-        await asyncio.to_thread(_convert, path, target, index)
+        await asyncio.to_thread(_prepare, path, target, index)
         return target
 
     async def install(self, prepared: Path, index: int) -> None:
@@ -89,6 +99,40 @@ class Installer:
             prepared.parent.rmdir()
         else:
             prepared.with_name(prepared.name + "-lock").unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _copied(backend: LmdbBackend, directory: Path) -> AsyncIterator[Content]:
+    """Make a copy of the backend file that goes away at the end."""
+    fd, name = tempfile.mkstemp(dir=directory, prefix="outgoing-", suffix=".tmp")
+    os.close(fd)
+    try:
+        await backend.copy(Path(name))
+        file, meta = _opened(Path(name))
+    finally:
+        os.unlink(name)
+    with file:
+        yield Content(file.fileno(), os.fstat(file.fileno()).st_size, meta)
+
+
+def _opened(path: Path) -> tuple[BinaryIO, dict[bytes, bytes]]:
+    """Open a copy of a backend file, and read what it is of."""
+    with reading_backend(path) as view:
+        meta = dict(view.items(META_BUCKET))
+    return open(path, "rb"), meta
+
+
+def _prepare(path: Path, target: Path, index: int) -> None:
+    """Make a backend of what arrived, durably; `path` is gone then. Raises SampanError."""
+    if not is_lmdb(path):
+        _convert(path, target, index)
+    else:
+        with reading_backend(path) as view:
+            found = int.from_bytes(dict(view.items(META_BUCKET)).get(CONSISTENT_INDEX, b""), "big")
+        if found != index:
+            raise SnapshotError(f"the snapshot {path} is of entry {found}, not {index}")
+        path.rename(target)  # its content was flushed when it had arrived
+    wal_files.fsync_directory(target.parent)
 
 
 def _set_aside(path: Path) -> Path:
@@ -120,6 +164,9 @@ def _convert(path: Path, target: Path, index: int) -> None:
 
 
 def _read(path: Path) -> dict[str, dict[bytes, bytes]]:
+    if is_lmdb(path):
+        with reading_backend(path) as view:
+            return {bucket: dict(view.items(bucket)) for bucket in BUCKETS}
     with reading(path) as reader:
         return {bucket: dict(reader.items(bucket.encode())) for bucket in BUCKETS}
 
@@ -128,8 +175,9 @@ def finish_install(backend: Path, wal_directory: Path) -> None:
     """Finish what a crash interrupted: put a prepared backend in place if the log says so."""
     if not backend.parent.is_dir():
         return
-    for leftover in backend.parent.glob("incoming-*.tmp"):
-        leftover.unlink()
+    for pattern in ("incoming-*.tmp", "outgoing-*.tmp"):
+        for leftover in backend.parent.glob(pattern):
+            leftover.unlink()
     for prepared in sorted(backend.parent.glob(f"{_INCOMING}*")):
         if prepared.name.endswith("-lock"):
             prepared.unlink()

@@ -322,6 +322,14 @@ class LmdbBackend:
             hit("defragAfter")
             self._reserve.take()
 
+    async def copy(self, target: Path) -> None:
+        """Write everything written so far into a backend file of its own. Raises BackendError.
+
+        A crash may lose the copy.
+        """
+        async with self.view():  # the file stays meanwhile
+            await asyncio.to_thread(self._file.copy_compact, target, durable=False)
+
     @asynccontextmanager
     async def view(self) -> AsyncIterator[LmdbView]:
         """Give a view of everything written so far, for use in one thread. Raises BackendError."""

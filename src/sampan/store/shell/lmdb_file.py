@@ -11,8 +11,10 @@ import errno
 import hashlib
 import os
 import struct
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -24,7 +26,7 @@ from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
 from sampan.store.shell.wal_files import CURE, NO_SPACE, fsync_directory
 from sampan.store.shell.write_buffer import Pairs, WriteBuffer
 
-__all__ = ["CONSISTENT_INDEX", "TERM", "BackendError", "LmdbFile"]
+__all__ = ["CONSISTENT_INDEX", "TERM", "BackendError", "LmdbFile", "is_lmdb", "reading"]
 
 CONSISTENT_INDEX: Final = b"consistent_index"
 TERM: Final = b"term"
@@ -39,6 +41,8 @@ LONG_KEY_BYTES: Final = 511
 """LMDB's limit. A key of this stored length stands for a longer one; see `_stored`."""
 
 _LONG_PREFIX_BYTES: Final = LONG_KEY_BYTES - hashlib.sha256().digest_size
+_PAGE_HEAD_BYTES: Final = 16
+_MAGIC: Final = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -199,20 +203,45 @@ class LmdbFile:
         for start in range(0, len(pairs), PUT_CHUNK):
             cursor.putmulti(pairs[start : start + PUT_CHUNK], append=append)
 
-    def copy_compact(self, target: Path) -> None:
-        """Write a compacted copy of the last commit, durably. Raises BackendError."""
+    def copy_compact(self, target: Path, *, durable: bool = True) -> None:
+        """Write a compacted copy of the last commit. Raises BackendError."""
         target.unlink(missing_ok=True)
         try:
             self._env.copy(str(target), compact=True)
             fd = os.open(target, os.O_RDONLY)
             try:
                 os.fchmod(fd, 0o600)
-                os.fsync(fd)
+                if durable:
+                    os.fsync(fd)
             finally:
                 os.close(fd)
         except (lmdb.Error, OSError) as error:
             target.unlink(missing_ok=True)
             raise BackendError(f"cannot write a compacted copy {target}: {error}") from error
+
+
+def is_lmdb(path: Path) -> bool:
+    """Tell a backend file from a snapshot in etcd's format, by the mark on its first page."""
+    with open(path, "rb") as file:
+        return file.read(_PAGE_HEAD_BYTES + len(_MAGIC))[_PAGE_HEAD_BYTES:] == _MAGIC
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[LmdbView]:
+    """Look into a backend file that nobody writes. Raises BackendError."""
+    try:
+        env = lmdb.open(
+            str(path), subdir=False, readonly=True, lock=False, max_dbs=len(BUCKETS), create=False
+        )
+        with env:
+            dbs = {each: env.open_db(each.encode(), create=False) for each in BUCKETS}
+            view = LmdbView(env.begin(), dbs)
+            try:
+                yield view
+            finally:
+                view.close()
+    except (lmdb.Error, OSError) as error:
+        raise BackendError(f"cannot read the backend file {path}: {error}") from error
 
 
 class LmdbView:

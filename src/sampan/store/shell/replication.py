@@ -27,7 +27,7 @@ class SnapshotSource(Protocol):
     size_bytes: int
 
     def blocks(self, block_bytes: int) -> AsyncIterator[bytes]:
-        """Yield the content, a database in etcd's file format, in pieces of `block_bytes`."""
+        """Yield the content, which only a log at the other end reads, in pieces of that size."""
 
 
 class PeerTransport(Protocol):
