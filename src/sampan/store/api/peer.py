@@ -43,6 +43,9 @@ class PeerHost(Protocol):
     def is_removed(self, member_id: int) -> bool:
         """Whether a member was removed from the cluster."""
 
+    def heard_from(self, member_id: int) -> None:
+        """Hear that a member has connected."""
+
     def traffic_of(self, member_id: int) -> PeerTraffic:
         """The counters of a member."""
 
@@ -68,6 +71,7 @@ class _Peer:
         sink = self._check(packet.greeting)
         sender = packet.greeting.sender
         traffic = self._host.traffic_of(sender)
+        self._host.heard_from(sender)
         call.send(pb.Welcome(version=NEWEST, unix_ms=int(time() * 1000)).SerializeToString())
         while (data := await call.receive()) is not None:
             traffic.received_bytes += len(data)

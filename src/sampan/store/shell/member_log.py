@@ -315,6 +315,11 @@ class Replication:
         """Whether a member was removed from the cluster."""
         return self._node.state.cluster.is_removed(member_id)
 
+    def heard_from(self, member_id: int) -> None:
+        """Hear that a member has connected to this one."""
+        if self._peers is not None:
+            self._peers.heard_from(member_id)
+
     def traffic_of(self, member_id: int) -> PeerTraffic:
         """The counters of a member."""
         return PeerTraffic() if self._peers is None else self._peers.traffic_of(member_id)

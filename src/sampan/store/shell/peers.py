@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import time
@@ -63,6 +64,7 @@ class _Lane:
     stream: ClientStream | None = None
     welcome: bool = False
     task: asyncio.Task[None] | None = None
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class _Link:
@@ -84,6 +86,11 @@ class _Link:
     def start(self) -> None:
         for bulk, lane in self._lanes.items():
             lane.task = asyncio.create_task(self._keep(bulk), name=f"peer-{self.member_id:x}")
+
+    def heard(self) -> None:
+        """The member is there, for it talks to us: whoever waits to connect again does so now."""
+        for lane in self._lanes.values():
+            lane.heard.set()
 
     # ---- messages
 
@@ -128,7 +135,10 @@ class _Link:
                 self.active_since_s = None
             self._peers.lost(self.member_id)
             await lane.channel.close()
-            await asyncio.sleep(wait_s)
+            lane.heard.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await lane.heard.wait()
             wait_s = min(2 * wait_s, LAST_RETRY_S)
             self._turn += 1
             renewed = self._lane()
@@ -294,6 +304,12 @@ class Peers:
         """Return since when a member is connected, None if it is not."""
         link = self._links.get(member_id)
         return link.active_since_s if link is not None else None
+
+    def heard_from(self, member_id: int) -> None:
+        """Hear that a member has connected to this one."""
+        link = self._links.get(member_id)
+        if link is not None:
+            link.heard()
 
     def traffic_of(self, member_id: int) -> PeerTraffic:
         """Return the counters of one member."""
