@@ -114,6 +114,7 @@ class Member:
         self.up, self.paused = True, False
         self._unwritten: list[Ready] = []
         self._writing = False
+        self._arrived: Ready | None = None
         self._open_state()
         index = self.state.applied_index
         found = raft_wal.recover(wal, self.id, index)
@@ -222,11 +223,15 @@ class Member:
         """Do all the work there is, except what waits for the disk."""
         if not self.up or self.paused:
             return
-        while self.up and (ready := self.replica.next_work()) is not None:
+        while self.up and self._arrived is None:
+            ready = self.replica.next_work()
+            if ready is None:
+                break
             for message in ready.messages:
                 self._around.send(message)
             if ready.snapshot is not None:
-                self._install(ready)
+                self._arrived = ready
+                self._install_when_idle()
                 continue
             self._unwritten.append(ready)
             self.replica.apply(ready)
@@ -256,6 +261,7 @@ class Member:
         self._writing = False
         if self._unwritten:
             self._write()
+        self._install_when_idle()
         self.work()
 
     def _flushed(self, work: Sequence[Ready]) -> None:
@@ -264,6 +270,7 @@ class Member:
         self._written(work)
         if self._unwritten and not self._writing:
             self._write()
+        self._install_when_idle()
         self.work()
 
     def _written(self, work: Sequence[Ready]) -> None:
@@ -285,13 +292,23 @@ class Member:
 
         self._world.after(delay_ms, due)
 
+    def _install_when_idle(self) -> None:
+        """Take over a snapshot that has arrived, once all from before it is written."""
+        if self._arrived is None or self._writing or not self.up:
+            return
+        if self._unwritten:
+            self._write()
+            if self._writing:
+                return
+        ready, self._arrived = self._arrived, None
+        self._install(ready)
+
     def _install(self, ready: Ready) -> None:
         """Take over a snapshot: the log begins behind it, its content is the state."""
         snapshot = ready.snapshot
         if snapshot is None:
             return
         seen = self.mvcc.revision
-        older, self._unwritten = self._unwritten, []
         content = self._around.content(self.id, snapshot.index)
         status = self.replica.node.status().hard_state
         mark = SnapshotMark(snapshot.index, snapshot.term)
@@ -310,7 +327,7 @@ class Member:
         self.hub.replaced(seen)
         self._world.note(f"{self.id} takes over a snapshot at {snapshot.index}")
         self.replica.restored(ready)
-        self._written([*older, ready])
+        self._written([ready])
 
     # ---- the replica's sink
 

@@ -408,6 +408,12 @@ class RaftLog:
             await self._idle.wait()
             if prepared is None:
                 raise WalFailedError(f"a snapshot at entry {snapshot.index} came without content")
+            # What waits from before the snapshot is settled before, as if that came later.
+            older, self._unwritten = self._unwritten[:-1], self._unwritten[-1:]
+            error = await asyncio.to_thread(self._save, older)
+            if error is not None:
+                raise error
+            self._written(older, None)
             hit("snapshotBeforeSave")
             error = await asyncio.to_thread(self._mark, SnapshotMark(snapshot.index, snapshot.term))
             if error is not None:
@@ -424,10 +430,9 @@ class RaftLog:
         self._wake()
 
     def _mark(self, mark: SnapshotMark) -> WalError | None:
-        """Write what came before the snapshot, then let the log begin behind it."""
-        error = self._save(self._unwritten[:-1])
-        if error is not None or self._wal is None:
-            return error
+        """Let the log begin behind the snapshot."""
+        if self._wal is None:
+            return None
         state = self.replica.node.status().hard_state
         try:
             self._wal.begin_behind(mark, HardState(state.term, state.vote, state.commit))
