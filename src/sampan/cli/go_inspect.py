@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from sampan.base.diagnostic import Severity
 from sampan.base.errors import InvalidError
-from sampan.gobuild.core.binary.inspection import Inspection
-from sampan.gobuild.core.binary.report import compared, inspection_json, inspection_text
+from sampan.gobuild.core.binary.inspection import Inspection, inspect_binary
+from sampan.gobuild.core.binary.report import compared, inspection_document, inspection_text
 from sampan.gobuild.core.devices import DEVICES
+from sampan.gobuild.core.dump.corefile import is_core, read_core
+from sampan.gobuild.core.dump.report import core_document, core_text
+from sampan.gobuild.core.dump.story import Story, told
 from sampan.gobuild.core.sarif import sarif
-from sampan.gobuild.shell.binaries import inspected
+from sampan.gobuild.shell.binaries import mapped
+from sampan.gobuild.shell.disassembly import disassembled
 
 __all__ = ["main"]
 
@@ -34,32 +40,52 @@ def main(arguments: Sequence[str]) -> int:
         raise InvalidError("--compare takes two files")
     if flags.on and flags.on not in (names := [one.name for one in DEVICES]):
         raise InvalidError(f"no device {flags.on!r}: there are {', '.join(names)}")
-    found: list[Inspection] = []
+    found: list[Inspection | Story] = []
     failed = 0
     with ExitStack() as stack:
         for path in flags.files:
             try:
-                found += stack.enter_context(inspected(path))
+                found += _read(path, stack)
             except InvalidError as error:
                 print(f"sampan go inspect: {error}", file=sys.stderr)
                 failed = 2
         if flags.compare:
+            programs = [one for one in found if isinstance(one, Inspection)]
+            if not failed and len(programs) < len(found):
+                raise InvalidError("--compare takes programs")
             if not failed:
-                print(compared(found[0], found[-1], flags.format == "markdown"))
+                print(compared(programs[0], programs[-1], flags.format == "markdown"))
             return failed
         print(_shown(found, flags.format))
     return failed or int(any(_faulty(one, flags.on) for one in found))
 
 
-def _shown(found: Sequence[Inspection], form: str) -> str:
+def _read(path: str, stack: ExitStack) -> Sequence[Inspection | Story]:
+    data = stack.enter_context(mapped(path))
+    if is_core(data):
+        return [told(read_core(path, data), disassembler=disassembled)]
+    return inspect_binary(path, data)
+
+
+def _shown(found: Sequence[Inspection | Story], form: str) -> str:
     if form == "json":
-        return inspection_json(found)
+        return json.dumps([_document(one) for one in found], indent=1)
     if form == "sarif":
-        return sarif([finding for one in found for finding in one.findings])
-    return "\n\n".join(inspection_text(one, form == "markdown") for one in found)
+        return sarif([f for one in found if isinstance(one, Inspection) for f in one.findings])
+    return "\n\n".join(_text(one, form == "markdown") for one in found)
 
 
-def _faulty(one: Inspection, device: str | None) -> bool:
+def _document(one: Inspection | Story) -> dict[str, Any]:
+    return core_document(one) if isinstance(one, Story) else inspection_document(one)
+
+
+def _text(one: Inspection | Story, markdown: bool) -> str:
+    return core_text(one, markdown) if isinstance(one, Story) else inspection_text(one, markdown)
+
+
+def _faulty(one: Inspection | Story, device: str | None) -> bool:
+    if isinstance(one, Story):
+        return bool(device)  # it has run on one, and runs on none again
     if device:
         verdict = next((v for v in one.devices if v.name == device), None)
         if verdict is None or not verdict.runs:

@@ -12,12 +12,12 @@ from sampan.base.errors import InvalidError
 from sampan.gobuild.core.binary.inspection import Inspection, inspect_binary
 from sampan.gobuild.core.binary.window import BinaryError, Buffer
 
-__all__ = ["inspected"]
+__all__ = ["inspected", "mapped"]
 
 
 @contextmanager
-def inspected(path: str) -> Iterator[list[Inspection]]:
-    """Give what a file contains while it is mapped; InvalidError when it cannot be used."""
+def mapped(path: str) -> Iterator[Buffer]:
+    """Give a file's bytes, which are mapped meanwhile; InvalidError when it cannot be used."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
@@ -32,9 +32,16 @@ def inspected(path: str) -> Iterator[list[Inspection]]:
     finally:
         os.close(descriptor)
     try:
-        yield inspect_binary(path, data)
+        yield data
     except BinaryError as error:
         raise BinaryError(f"{path}: {error}") from None
     finally:
         if isinstance(data, mmap.mmap):
             data.close()
+
+
+@contextmanager
+def inspected(path: str) -> Iterator[list[Inspection]]:
+    """Give what a file contains while it is mapped; InvalidError when it cannot be used."""
+    with mapped(path) as data:
+        yield inspect_binary(path, data)

@@ -11,7 +11,7 @@ from typing import Final
 from sampan.gobuild.core.binary.executable import Executable, Region
 from sampan.gobuild.core.binary.window import BinaryError, Window
 
-__all__ = ["MAGIC", "read_elf"]
+__all__ = ["MAGIC", "elf_goarch", "read_elf"]
 
 MAGIC: Final = b"\x7fELF"
 _TABLE_LIMIT: Final = 4096
@@ -30,6 +30,16 @@ _LOAD, _DYNAMIC, _INTERP, _NOTE = 1, 2, 3, 4
 _NEEDED, _STRTAB, _SYMTAB, _STRSZ, _FLAGS_1 = 1, 5, 6, 10, 0x6FFFFFFB
 _VERNEED, _VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
 _WANTED: Final = (b"runtime.goarm", b"runtime.goarmsoftfp")
+
+
+def elf_goarch(machine: int, wide: bool, big: bool) -> str:
+    """Return GOARCH by a machine of ELF, the size of its words and their order."""
+    if machine == 8:
+        name = "mips64" if wide else "mips"
+        return name if big else f"{name}le"
+    if machine == 21:
+        return "ppc64" if big else "ppc64le"
+    return _MACHINES.get(machine, f"machine {machine}")
 
 
 class _Elf:
@@ -190,14 +200,6 @@ class _Elf:
                 return region, texts
         return None, None
 
-    def goarch(self) -> str:
-        if self.machine == 8:
-            name = "mips64" if self.wide else "mips"
-            return name if self.big else f"{name}le"
-        if self.machine == 21:
-            return "ppc64" if self.big else "ppc64le"
-        return _MACHINES.get(self.machine, f"machine {self.machine}")
-
     def goos(self, interpreter: str) -> str:
         if self.abi in (9, 12):
             return {9: "freebsd", 12: "openbsd"}[self.abi]
@@ -232,7 +234,7 @@ def read_elf(window: Window) -> Executable:
     return Executable(
         "ELF",
         elf.goos(interpreter),
-        elf.goarch(),
+        elf_goarch(elf.machine, elf.wide, elf.big),
         64 if elf.wide else 32,
         elf.big,
         elf.window,

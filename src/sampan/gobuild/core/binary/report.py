@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from sampan.gobuild.core.binary.inspection import Inspection, Verdict
 from sampan.gobuild.core.grid import markdown_table, text_table
 
-__all__ = ["compared", "facts", "inspection_json", "inspection_text", "symbol_difference"]
+__all__ = ["compared", "facts", "inspection_document", "inspection_text", "symbol_difference"]
 
 _NAMES_BYTES = 64 << 20
 _SHOWN = 20
@@ -86,12 +85,8 @@ def _verdicts(title: str, verdicts: Sequence[Verdict], markdown: bool) -> list[s
     return lines
 
 
-def inspection_json(found: Sequence[Inspection]) -> str:
-    """Return inspections as a JSON array."""
-    return json.dumps([_document(one) for one in found], indent=1)
-
-
-def _document(one: Inspection) -> dict[str, Any]:
+def inspection_document(one: Inspection) -> dict[str, Any]:
+    """Return an inspection as what becomes JSON."""
     file, build = one.executable, one.build
     return {
         "path": one.path,
