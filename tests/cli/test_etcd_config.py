@@ -203,6 +203,7 @@ peer-transport-security:
     assert got.log_outputs == ("stderr", "/tmp/etcd.log")
     assert list(map(str, got.listen_client_urls)) == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
     assert (got.client_tls.cert_file, got.client_tls.client_cert_auth) == ("c.pem", True)
+    assert got.peer_tls.auto_tls and not got.client_tls.auto_tls
 
 
 def test_the_file_may_be_named_by_the_environment() -> None:
@@ -256,13 +257,40 @@ def test_an_older_name_sets_the_newer_and_loses_to_it() -> None:
 
 
 def test_accepted_flags_are_noted() -> None:
-    notes = settings("--heartbeat-interval=50", "--pre-vote=true", "--enable-pprof").notes
+    notes = settings("--max-wals=50", "--pre-vote=false", "--enable-pprof").notes
     assert notes == (
         (
             "flags without effect on this server",
-            {"flags": ["enable-pprof", "heartbeat-interval"]},
+            {"flags": ["enable-pprof", "max-wals"]},
         ),
     )
+
+
+def test_fast_sets_what_is_not_given() -> None:
+    got = config("--fast")
+    assert (got.heartbeat_interval_ms, got.election_timeout_ms) == (30, 150)
+    got = config("--fast", "--election-timeout=400")
+    assert (got.heartbeat_interval_ms, got.election_timeout_ms) == (30, 400)
+
+
+def test_a_cluster_of_several_and_its_certificates() -> None:
+    got = config(
+        "--initial-cluster=default=http://localhost:2380,b=http://127.0.0.1:3",
+        "--peer-cert-file=c",
+        "--peer-key-file=k",
+        "--peer-trusted-ca-file=ca",
+        "--peer-cert-allowed-cn=a,b",
+        "--peer-client-cert-file=cc",
+        "--peer-client-key-file=ck",
+        "--cert-file=x",
+        "--key-file=y",
+    )
+    assert [name for name, _ in got.initial_cluster] == ["default", "b"]
+    tls = got.peer_tls
+    assert (tls.cert_file, tls.key_file, tls.trusted_ca_file) == ("c", "k", "ca")
+    assert (tls.connect_cert_file, tls.connect_key_file) == ("cc", "ck")
+    assert tls.allowed_names == ("a", "b")
+    assert got.client_tls.cert_file == "x"
 
 
 def test_help_and_version() -> None:

@@ -14,9 +14,17 @@ from sampan.store.core.cluster import (
     check_urls,
     derive_cluster_id,
     derive_member_id,
+    draw_member_id,
 )
+from sampan.store.core.entry import Kind
 from sampan.store.core.errors import StoreError
-from sampan.store.pb.rpc_pb2 import MemberUpdateRequest
+from sampan.store.pb.peer_pb2 import Joining
+from sampan.store.pb.rpc_pb2 import (
+    Member,
+    MemberPromoteRequest,
+    MemberRemoveRequest,
+    MemberUpdateRequest,
+)
 from sampan.wire.grpc.status import RpcError
 
 PEER = "http://localhost:2380"
@@ -114,3 +122,74 @@ def test_changes_of_membership_are_judged_before_they_are_tried() -> None:
     refused(errors.MEMBER_NOT_ENOUGH_STARTED, members.check_remove, 0xABC)
     refused(errors.MEMBER_NOT_FOUND, members.check_promote, 1)
     refused(errors.MEMBER_NOT_LEARNER, members.check_promote, 0xABC)
+
+
+def add(members: ClusterInfo, member_id: int, url: str, *, learners: int = 0) -> None:
+    """Apply the addition of a voter, or of a learner where so many are allowed."""
+    message = Joining(
+        ID=member_id, peerURLs=[url], isLearner=learners > 0, max_learners=learners
+    ).SerializeToString()
+    members.apply_change(Kind.MEMBER_ADD, message)
+
+
+def test_a_member_comes_tells_its_name_and_goes_for_good() -> None:
+    backend = Buckets()
+    members = cluster(backend)
+    add(members, 2, "http://b:2380")
+    told = Member(ID=2, name="b", clientURLs=["http://b:2379"]).SerializeToString()
+    members.apply_attributes(told)
+    assert [(each.ID, each.name) for each in members.messages()] == [(2, "b"), (0xABC, "default")]
+    assert members.peers() == {2: ("http://b:2380",)}
+    gone = MemberRemoveRequest(ID=2).SerializeToString()
+    answer = members.apply_change(Kind.MEMBER_REMOVE, gone)
+    assert [each.ID for each in answer.members] == [0xABC]
+    assert members.is_removed(2) and cluster(backend).is_removed(2)
+    refused(errors.MEMBER_NOT_FOUND, members.apply_change, Kind.MEMBER_REMOVE, gone)
+    refused(errors.MEMBER_NOT_FOUND, add, members, 2, "http://b:2380")
+    members.apply_attributes(told)
+    assert [each.ID for each in members.messages()] == [0xABC]
+
+
+def test_additions_are_judged_again_when_they_are_applied() -> None:
+    members = cluster(Buckets())
+    add(members, 2, "http://b:2380")
+    refused(errors.MEMBER_EXIST, add, members, 2, "http://c:2380")
+    refused(errors.PEER_URL_EXIST, add, members, 3, "http://b:2380")
+    assert [member.id for member in members.members()] == [2, 0xABC]
+
+
+def test_the_limit_of_learners_is_that_of_whoever_was_asked() -> None:
+    members = cluster(Buckets())
+    add(members, 2, "http://b:2380", learners=1)
+
+    def one_more(limit: int) -> None:
+        add(members, 3, "http://c:2380", learners=limit)
+
+    refused(errors.TOO_MANY_LEARNERS, one_more, 1)
+    one_more(2)
+    assert [member.is_learner for member in members.members()] == [True, True, False]
+
+
+def test_a_promoted_learner_votes_from_then_on() -> None:
+    members = cluster(Buckets())
+    add(members, 2, "http://b:2380", learners=1)
+    assert members.voters() == [0xABC]
+    request = MemberPromoteRequest(ID=2).SerializeToString()
+    members.apply_change(Kind.MEMBER_PROMOTE, request)
+    assert members.voters() == [2, 0xABC]
+    refused(errors.MEMBER_NOT_LEARNER, members.apply_change, Kind.MEMBER_PROMOTE, request)
+
+
+def test_whoever_goes_on_alone_forgets_the_others_for_good() -> None:
+    backend = Buckets()
+    members = cluster(backend)
+    add(members, 2, "http://b:2380")
+    members.keep_only_me()
+    assert members.peers() == {} and members.is_removed(2)
+    assert cluster(backend).peers() == {}
+
+
+def test_later_members_have_other_ids_than_founders_and_each_other() -> None:
+    founder = derive_member_id([PEER], "t")
+    later = {draw_member_id([PEER], "t", unix_ns) for unix_ns in (1, 2)}
+    assert len(later | {founder}) == 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sampan.verify import (
     Branched,
@@ -85,8 +85,6 @@ class Store:
                 return Wrote(None, old if prev_kv else None)
             case Range(key, end):
                 found = self.pick(self.live, key, end)
-                if request.keys_only:
-                    found = [replace(one, value=b"") for one in found]
                 return Ranged(None, tuple(found), len(found))
             case Delete(key, end, prev_kv):
                 gone = self.pick(self.live, key, end)
@@ -126,7 +124,7 @@ def random_request(
         case "get":
             return Range(key)
         case "range":
-            return Range(*ALL, keys_only=dice.random() < 0.3)
+            return Range(*ALL)
         case "past":
             return Range(*ALL, revision=dice.randrange(1, store.revision + 1))
         case "stale":

@@ -399,10 +399,3 @@ def test_lost_writes_are_found_wherever_they_are(seed: int) -> None:
         else:
             live[key] = number
     assert not check(script.recorder.history).ok
-
-
-def test_a_read_of_keys_alone_says_nothing_of_an_unanswered_value() -> None:
-    script = Script().put("1", 2).put("2", None, process=3)
-    shown = Record(b"x", b"", 2, 3, 2)
-    script.do(Range(b"x", keys_only=True), Ranged(3, (shown,), 1), 2)
-    assert check(script.recorder.history).ok

@@ -113,6 +113,7 @@ def _arm_failpoints(log: Logger) -> None:
 async def serve(config: EtcdConfig, log: Logger) -> int:
     """Serve until SIGINT or SIGTERM and return the exit code."""
     from sampan.store.api.server import EtcdServer
+    from sampan.store.shell.node import RemovedError
 
     ended: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
     _listen_for_signals(ended)
@@ -135,14 +136,26 @@ async def serve(config: EtcdConfig, log: Logger) -> int:
     except (SampanError, OSError) as error:
         log.fatal("failed to start etcd", error=str(error))
         return 1
-    server.node.on_failure = lambda error: _crash(log, error)
+    server.node.on_failure = lambda error: _fail(log, error, ended)
     try:
         received = await ended
         log.info("received signal; shutting down", signal=received.name)
+    except RemovedError as error:
+        log.error("the server ends", error=str(error))
     finally:
         await server.stop()
     log.info("closed etcd server", name=config.name)
     return 0
+
+
+def _fail(log: Logger, error: Exception, ended: asyncio.Future[signal.Signals]) -> None:
+    """End in order when the member was removed, which is no failure of its own; else at once."""
+    from sampan.store.shell.node import RemovedError
+
+    if not isinstance(error, RemovedError):
+        _crash(log, error)
+    elif not ended.done():
+        ended.set_exception(error)
 
 
 def _crash(log: Logger, error: Exception) -> None:

@@ -7,7 +7,8 @@ file, when there is one, replaces both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.base.units import parse_bool
@@ -18,10 +19,15 @@ from sampan.store.shell.config import ConfigError, EtcdConfig, FeatureGates, Tls
 
 __all__ = ["FlagError", "Settings", "load", "parse_flags"]
 
+FAST_HEARTBEAT_MS: Final = 30
+FAST_ELECTION_MS: Final = 150
+"""What `--fast` sets: an election begins 150 to 300 ms after the leader was last heard."""
+
 Note = tuple[str, dict[str, object]]
 
 _GATE_FLAGS = {
     "experimental-initial-corrupt-check": "InitialCorruptCheck",
+    "experimental-compact-hash-check-enabled": "CompactHashCheck",
     "experimental-enable-lease-checkpoint": "LeaseCheckpoint",
     "experimental-enable-lease-checkpoint-persist": "LeaseCheckpointPersist",
     "experimental-stop-grpc-service-on-defrag": "StopGRPCServiceOnDefrag",
@@ -193,9 +199,14 @@ def _config(given: Mapping[str, Value], explicit: Iterable[str], *, from_file: b
         strict_reconfig_check=v.flag("strict-reconfig-check"),
         socket_reuse_port=v.flag("socket-reuse-port"),
         socket_reuse_address=v.flag("socket-reuse-address"),
-        heartbeat_interval_ms=v.number("heartbeat-interval"),
-        election_timeout_ms=v.number("election-timeout"),
+        heartbeat_interval_ms=_pace(v, explicit, "heartbeat-interval", FAST_HEARTBEAT_MS),
+        election_timeout_ms=_pace(v, explicit, "election-timeout", FAST_ELECTION_MS),
+        pre_vote=v.flag("pre-vote"),
+        max_learners=v.number("max-learners"),
         snapshot_count=v.number("snapshot-count"),
+        snapshot_catchup_entries=v.number("snapshot-catchup-entries"),
+        corrupt_check_time_s=v.seconds("corrupt-check-time"),
+        compact_hash_check_time_s=v.seconds("compact-hash-check-time"),
         unsafe_no_fsync=v.flag("unsafe-no-fsync"),
         quota_backend_bytes=v.number("quota-backend-bytes"),
         backend_batch_interval_s=v.seconds("backend-batch-interval"),
@@ -215,6 +226,7 @@ def _config(given: Mapping[str, Value], explicit: Iterable[str], *, from_file: b
         warning_apply_duration_s=v.seconds("warning-apply-duration"),
         warning_unary_request_duration_s=v.seconds("warning-unary-request-duration"),
         client_tls=_tls(v),
+        peer_tls=_peer_tls(v),
         auth_token=v.text("auth-token"),
         auth_token_ttl_s=v.number("auth-token-ttl"),
         bcrypt_cost=v.number("bcrypt-cost"),
@@ -227,6 +239,11 @@ def _config(given: Mapping[str, Value], explicit: Iterable[str], *, from_file: b
         log_outputs=v.words("log-outputs") or ("default",),
         feature_gates=_feature_gates(v, given),
     )
+
+
+def _pace(v: Values, explicit: set[str], name: str, fast_ms: int) -> int:
+    """Return a flag's milliseconds; those of `--fast` when that is given and the flag is not."""
+    return fast_ms if v.flag("fast") and name not in explicit else v.number(name)
 
 
 def _advertised(v: Values, explicit: set[str], *, from_file: bool) -> tuple[Url, ...]:
@@ -269,6 +286,22 @@ def _tls(v: Values) -> TlsConfig:
     )
 
 
+def _peer_tls(v: Values) -> TlsConfig:
+    return replace(
+        _tls(v),
+        cert_file=v.text("peer-cert-file"),
+        key_file=v.text("peer-key-file"),
+        client_cert_auth=v.flag("peer-client-cert-auth"),
+        trusted_ca_file=v.text("peer-trusted-ca-file"),
+        client_crl_file=v.text("peer-crl-file"),
+        allowed_hostnames=v.words("peer-cert-allowed-hostname"),
+        allowed_names=v.words("peer-cert-allowed-cn"),
+        auto_tls=v.flag("peer-auto-tls"),
+        connect_cert_file=v.text("peer-client-cert-file"),
+        connect_key_file=v.text("peer-client-key-file"),
+    )
+
+
 def _feature_gates(v: Values, given: Mapping[str, Value]) -> FeatureGates:
     enabled = {gate: v.flag(flag) for flag, gate in _GATE_FLAGS.items() if flag in given}
     for pair in filter(None, (word.strip() for word in v.text("feature-gates").split(","))):
@@ -288,6 +321,7 @@ def _feature_gates(v: Values, given: Mapping[str, Value]) -> FeatureGates:
     return FeatureGates(
         lease_checkpoint=enabled.get("LeaseCheckpoint", False),
         lease_checkpoint_persist=enabled.get("LeaseCheckpointPersist", False),
+        compact_hash_check=enabled.get("CompactHashCheck", False),
         initial_corrupt_check=enabled.get("InitialCorruptCheck", False),
         stop_grpc_service_on_defrag=enabled.get("StopGRPCServiceOnDefrag", False),
     )

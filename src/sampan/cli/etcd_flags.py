@@ -31,7 +31,7 @@ class Status(Enum):
 
     SUPPORTED = "supported"
     ACCEPTED = "accepted"
-    """Read and checked, without effect on one member of this server."""
+    """Read and checked, without effect on this server."""
     NOT_YET = "not yet"
     """An error, unless the value is the default."""
 
@@ -75,10 +75,28 @@ _MEMBER: tuple[_Row, ...] = (
     ("data-dir", S, "", _OK, "Directory of the data; '<name>.etcd' when empty."),
     ("wal-dir", S, "", _OK, "Directory of the write-ahead log, when not in the data directory."),
     ("snapshot-count", U, "10000", _NOOP, "The log is cut when the backend has what it holds."),
-    ("heartbeat-interval", U, "100", _NOOP, "Heartbeat in milliseconds; one member has no peers."),
-    ("election-timeout", U, "1000", _OK, "In milliseconds; sets the shortest lease."),
-    ("initial-election-tick-advance", B, "true", _NOOP, "One member elects itself at once."),
-    ("listen-peer-urls", URLS, "http://localhost:2380", _NOOP, "One member has no peers."),
+    (
+        "heartbeat-interval",
+        U,
+        "100",
+        _OK,
+        "Time between heartbeats of the leader, in milliseconds.",
+    ),
+    (
+        "election-timeout",
+        U,
+        "1000",
+        _OK,
+        "In milliseconds, randomly up to twice that; sets the shortest lease.",
+    ),
+    (
+        "initial-election-tick-advance",
+        B,
+        "true",
+        _NOOP,
+        "A start is never hurried: a member waits its time-out.",
+    ),
+    ("listen-peer-urls", URLS, "http://localhost:2380", _OK, "Where other members are served."),
     ("listen-client-urls", URLS, "http://localhost:2379", _OK, "Where clients are served."),
     ("listen-client-http-urls", URLS, "", _OK, "Where HTTP is served instead, gRPC stays."),
     ("max-snapshots", U, "5", _NOOP, "Snapshot files to keep."),
@@ -108,10 +126,10 @@ _MEMBER: tuple[_Row, ...] = (
     ("grpc-keepalive-timeout", D, "20s", _OK, "Wait for the answer to a ping before closing."),
     ("socket-reuse-port", B, "false", _LATER, "Set SO_REUSEPORT on listeners."),
     ("socket-reuse-address", B, "false", _NOOP, "SO_REUSEADDR is always set on listeners."),
-    ("raft-read-timeout", D, "5s", _NOOP, "One member has no peers."),
-    ("raft-write-timeout", D, "5s", _NOOP, "One member has no peers."),
-    ("snapshot-catchup-entries", U, "5000", _NOOP, "One member has no followers."),
-    ("max-learners", N, "1", _NOOP, "One member has no learners."),
+    ("raft-read-timeout", D, "5s", _NOOP, "Connections are checked by pings every 10 s."),
+    ("raft-write-timeout", D, "5s", _NOOP, "Connections are checked by pings every 10 s."),
+    ("snapshot-catchup-entries", U, "5000", _OK, "Applied entries kept for members that lag."),
+    ("max-learners", N, "1", _OK, "Most learners in the cluster."),
     ("warning-apply-duration", D, "100ms", _NOOP, "Log requests that take longer to apply."),
     ("warning-unary-request-duration", D, "300ms", _NOOP, "Log unary requests that take longer."),
     ("watch-progress-notify-interval", D, "10m", _OK, "Time between progress notifications."),
@@ -120,15 +138,27 @@ _MEMBER: tuple[_Row, ...] = (
     ("bootstrap-defrag-threshold-megabytes", U, "0", _NOOP, "Defragment on start to free as much."),
     ("memory-mlock", B, "false", _NOOP, "Keep the process in memory."),
     ("downgrade-check-time", D, "5s", _NOOP, "Time between checks of a downgrade."),
-    ("corrupt-check-time", D, "0s", _NOOP, "One member has nobody to compare with."),
-    ("compact-hash-check-time", D, "1m", _NOOP, "One member has nobody to compare with."),
+    (
+        "corrupt-check-time",
+        D,
+        "0s",
+        _OK,
+        "Time between comparisons of the members' data; 0 for none.",
+    ),
+    ("compact-hash-check-time", D, "1m", _OK, "Time between them with gate CompactHashCheck."),
     ("feature-gates", S, "", _OK, "Comma-separated Gate=true|false pairs."),
 )
 
 _CLUSTER: tuple[_Row, ...] = (
-    ("initial-advertise-peer-urls", URLS, "http://localhost:2380", _OK, "Listed for this member."),
-    ("initial-cluster", S, "", _OK, "name=URL of this member; more members: not supported yet."),
-    ("initial-cluster-state", S, "new", _NOOP, "'new' or 'existing'; one member joins nobody."),
+    (
+        "initial-advertise-peer-urls",
+        URLS,
+        "http://localhost:2380",
+        _OK,
+        "Told to the other members.",
+    ),
+    ("initial-cluster", S, "", _OK, "name=URL of every first member, separated by commas."),
+    ("initial-cluster-state", S, "new", _OK, "'new', or 'existing' to join a cluster."),
     ("initial-cluster-token", S, "etcd-cluster", _OK, "Makes the cluster's id unique."),
     ("advertise-client-urls", URLS, "http://localhost:2379", _OK, "Listed for this member."),
     ("discovery", S, "", _LATER, "Discovery URL of the v2 discovery service."),
@@ -149,8 +179,14 @@ _CLUSTER: tuple[_Row, ...] = (
     ("discovery-cacert", S, "", _NOOP, "v3 discovery."),
     ("discovery-user", S, "", _NOOP, "v3 discovery."),
     ("discovery-password", S, "", _NOOP, "v3 discovery."),
-    ("strict-reconfig-check", B, "true", _NOOP, "Members cannot be added or removed yet."),
-    ("pre-vote", B, "true", _NOOP, "One member needs no vote."),
+    (
+        "strict-reconfig-check",
+        B,
+        "true",
+        _OK,
+        "Refuse changes of members that could cost the quorum.",
+    ),
+    ("pre-vote", B, "true", _OK, "Ask whether an election could be won before starting one."),
     ("auto-compaction-retention", S, "0", _OK, "History to keep: a duration, hours or revisions."),
     ("auto-compaction-mode", S, "periodic", _OK, "'periodic' or 'revision'."),
     ("v2-deprecation", S, "write-only", _NOOP, "There is no v2 store."),
@@ -166,17 +202,17 @@ _SECURITY: tuple[_Row, ...] = (
     ("client-cert-allowed-hostname", L, "", _LATER, "Accept only client certificates for these."),
     ("trusted-ca-file", S, "", _OK, "CA that client certificates are verified against."),
     ("auto-tls", B, "false", _OK, "Serve clients with a generated certificate."),
-    ("peer-cert-file", S, "", _NOOP, "One member has no peers."),
-    ("peer-key-file", S, "", _NOOP, "One member has no peers."),
-    ("peer-client-cert-auth", B, "false", _NOOP, "One member has no peers."),
-    ("peer-trusted-ca-file", S, "", _NOOP, "One member has no peers."),
-    ("peer-cert-allowed-cn", L, "", _NOOP, "One member has no peers."),
-    ("peer-cert-allowed-hostname", L, "", _NOOP, "One member has no peers."),
-    ("peer-auto-tls", B, "false", _NOOP, "One member has no peers."),
-    ("peer-client-cert-file", S, "", _NOOP, "One member has no peers."),
-    ("peer-client-key-file", S, "", _NOOP, "One member has no peers."),
-    ("peer-crl-file", S, "", _NOOP, "One member has no peers."),
-    ("peer-skip-client-san-verification", B, "false", _NOOP, "One member has no peers."),
+    ("peer-cert-file", S, "", _OK, "TLS certificate for speaking and listening to members."),
+    ("peer-key-file", S, "", _OK, "Its key."),
+    ("peer-client-cert-auth", B, "false", _OK, "Require and verify certificates of members."),
+    ("peer-trusted-ca-file", S, "", _OK, "CA that certificates of members are verified against."),
+    ("peer-cert-allowed-cn", L, "", _OK, "Accept only certificates of members with these CNs."),
+    ("peer-cert-allowed-hostname", L, "", _OK, "Accept only members' certificates for these."),
+    ("peer-auto-tls", B, "false", _OK, "Speak TLS between members with a generated certificate."),
+    ("peer-client-cert-file", S, "", _OK, "Certificate for speaking to members, if another one."),
+    ("peer-client-key-file", S, "", _OK, "Its key."),
+    ("peer-crl-file", S, "", _OK, "Certificate revocation list for certificates of members."),
+    ("peer-skip-client-san-verification", B, "false", _NOOP, "Nothing to skip: never compared."),
     ("self-signed-cert-validity", U, "1", _OK, "Years that a generated certificate is valid."),
     ("cipher-suites", L, "", _OK, "TLS 1.2 cipher suites by their IANA names."),
     ("cors", L, "*", _OK, "Origins that browsers may call from; * is any."),
@@ -213,11 +249,12 @@ _OBSERVE: tuple[_Row, ...] = (
 )
 
 _UNSAFE: tuple[_Row, ...] = (
-    ("force-new-cluster", B, "false", _NOOP, "One member has no others to forget."),
+    ("force-new-cluster", B, "false", _OK, "Go on alone, forgetting all other members."),
     ("unsafe-no-fsync", B, "false", _OK, "Do not wait for the disk: a crash loses data."),
 )
 
 _OURS: tuple[_Row, ...] = (
+    ("fast", B, "false", _OK, "Heartbeats of 30 ms and elections of 150 ms, unless given."),
     ("memory", B, "false", _OK, "Keep everything in memory, nothing on disk."),
     ("endpoints-file", S, "", _OK, "Where to write the addresses; <data-dir>/endpoints.json."),
     ("config-file", S, "", _OK, "YAML file; other flags and the environment are ignored."),
@@ -235,8 +272,8 @@ _OLD: tuple[_Row, ...] = (
     ("proxy-write-timeout", U, "5000", _NOOP, "The v2 proxy."),
     ("proxy-read-timeout", U, "0", _NOOP, "The v2 proxy."),
     ("experimental-enable-v2v3", S, "", _LATER, "The v2 API on v3 data, removed in etcd 3.6."),
-    ("experimental-initial-corrupt-check", B, "false", _NOOP, "Gate InitialCorruptCheck."),
-    ("experimental-compact-hash-check-enabled", B, "false", _NOOP, "Gate CompactHashCheck."),
+    ("experimental-initial-corrupt-check", B, "false", _OK, "Gate InitialCorruptCheck."),
+    ("experimental-compact-hash-check-enabled", B, "false", _OK, "Gate CompactHashCheck."),
     ("experimental-enable-lease-checkpoint", B, "false", _OK, "Gate LeaseCheckpoint."),
     (
         "experimental-enable-lease-checkpoint-persist",
@@ -315,8 +352,8 @@ GROUPS: tuple[tuple[str, tuple[_Row, ...]], ...] = (
 FEATURE_GATES: dict[str, Status] = {
     "AllAlpha": _NOOP,
     "AllBeta": _NOOP,
-    "CompactHashCheck": _NOOP,
-    "InitialCorruptCheck": _NOOP,
+    "CompactHashCheck": _OK,
+    "InitialCorruptCheck": _OK,
     "LeaseCheckpoint": _OK,
     "LeaseCheckpointPersist": _NOOP,
     "SetMemberLocalAddr": _NOOP,

@@ -10,7 +10,7 @@ from sampan.loop.http2_server import Http2Server
 from sampan.loop.route import Router
 from sampan.loop.rpc_stats import RpcStats
 from sampan.loop.server_limits import ServerLimits
-from sampan.loop.tls import peer_common_name
+from sampan.loop.tls import peer_common_name, peer_host_names
 from sampan.wire.grpc.service import HttpHandler, Peer
 from sampan.wire.h2.codes import PREFACE
 
@@ -69,7 +69,7 @@ class ServerConnection(asyncio.Protocol):
         address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
         if isinstance(name, tuple) and ":" in name[0]:
             address = f"[{name[0]}]:{name[1]}"
-        self.peer = Peer(address, peer_common_name(transport))
+        self.peer = Peer(address, peer_common_name(transport), peer_host_names(transport))
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:

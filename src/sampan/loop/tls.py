@@ -7,7 +7,7 @@ import os
 import ssl
 from pathlib import Path
 
-__all__ = ["client_context", "peer_common_name", "server_context"]
+__all__ = ["client_context", "peer_common_name", "peer_host_names", "server_context"]
 
 ALPN = ["h2", "http/1.1"]
 
@@ -99,6 +99,12 @@ def peer_common_name(transport: asyncio.BaseTransport) -> str | None:
             if name == "commonName":
                 return str(value)
     return None
+
+
+def peer_host_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
+    """Return the DNS names and addresses in the peer's verified certificate."""
+    names = (transport.get_extra_info("peercert") or {}).get("subjectAltName", ())
+    return tuple(str(value) for kind, value in names if kind in ("DNS", "IP Address"))
 
 
 def _stamps(files: list[Path]) -> list[tuple[int, int, int]]:

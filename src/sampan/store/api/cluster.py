@@ -6,7 +6,7 @@ are refused that could cost the cluster its quorum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from time import time_ns
 from typing import Final, TypeAlias
 
 from google.protobuf.message import Message
@@ -14,15 +14,20 @@ from google.protobuf.message import Message
 from sampan.raft import Change, ChangeType, ConfChange
 from sampan.store.api.service import Context, parse
 from sampan.store.core import errors
-from sampan.store.core.cluster import ClusterInfo, check_urls
+from sampan.store.core.cluster import ClusterInfo, check_urls, draw_member_id
 from sampan.store.core.entry import Kind
+from sampan.store.core.reconfiguration import Standing
 from sampan.store.pb import rpc_pb2 as pb
+from sampan.store.pb.peer_pb2 import Joining
 from sampan.wire.grpc.service import MethodTable, UnaryCall
 
 __all__ = ["methods"]
 
-_HEALTHY_S: Final = 5.0
-"""How long a member has to be connected before it counts as healthy (etcd's HealthInterval)."""
+_HEALTHY: Final = 5
+"""A member counts as healthy when it has been connected for this many election time-outs.
+
+With the default of 1 s that is etcd's HealthInterval.
+"""
 
 _Response: TypeAlias = pb.MemberAddResponse | pb.MemberRemoveResponse | pb.MemberPromoteResponse
 
@@ -64,17 +69,17 @@ class _Cluster:
         urls = check_urls(request.peerURLs)
         self._access.check_admin(self._context.authorize(call))
         self._members.check_add(urls)
-        if request.isLearner:
-            learners = sum(member.is_learner for member in self._members.members())
-            if learners >= self._context.config.max_learners:
-                raise errors.TOO_MANY_LEARNERS()
-        if self._context.config.strict_reconfig_check:
-            if not request.isLearner:
-                self._members.check_ready_to_add()
-            self._check_connected(self._members.voters(), len(self._members.voters()))
-        member_id = self._context.random.getrandbits(64) | 1
+        config = self._context.config
+        if config.strict_reconfig_check:
+            self._standing().check_add(is_learner=request.isLearner)
+        member_id = draw_member_id(urls, config.initial_cluster_token, time_ns())
         kind = ChangeType.ADD_LEARNER if request.isLearner else ChangeType.ADD_VOTER
-        member = pb.Member(ID=member_id, peerURLs=urls, isLearner=request.isLearner)
+        member = Joining(
+            ID=member_id,
+            peerURLs=urls,
+            isLearner=request.isLearner,
+            max_learners=config.max_learners,
+        )
         done = await self._change(Change(kind, member_id), Kind.MEMBER_ADD, member)
         return _without_revision(pb.MemberAddResponse.FromString(done))
 
@@ -84,7 +89,7 @@ class _Cluster:
         self._access.check_admin(self._context.authorize(call))
         self._members.check_remove(request.ID)
         if self._context.config.strict_reconfig_check:
-            self._check_safe_to_remove(request.ID)
+            self._standing().check_remove(request.ID)
         change = Change(ChangeType.REMOVE, request.ID)
         done = await self._change(change, Kind.MEMBER_REMOVE, request)
         return _without_revision(pb.MemberRemoveResponse.FromString(done))
@@ -104,7 +109,7 @@ class _Cluster:
         if not self._context.neighbours.in_sync(request.ID):
             raise errors.LEARNER_NOT_READY()
         if self._context.config.strict_reconfig_check:
-            self._members.check_ready_to_add()
+            self._standing().check_promote()
         change = Change(ChangeType.ADD_VOTER, request.ID)
         return await self._change(change, Kind.MEMBER_PROMOTE, request)
 
@@ -112,22 +117,17 @@ class _Cluster:
         body = message.SerializeToString()
         return await self._context.change_membership(ConfChange((change,)), kind, body)
 
-    def _check_connected(self, member_ids: Sequence[int], least: int) -> None:
-        """Raise UNHEALTHY unless so many of these members have been connected for a while."""
+    def _standing(self) -> Standing:
+        members = self._members.members()
         neighbours = self._context.neighbours
-        count = sum(neighbours.connected_for_s(each) >= _HEALTHY_S for each in member_ids)
-        if count < least:
-            raise errors.UNHEALTHY()
-
-    def _check_safe_to_remove(self, member_id: int) -> None:
-        if self._members.member(member_id).is_learner:
-            return
-        self._members.check_ready_to_remove(member_id)
-        if not self._context.neighbours.connected_for_s(member_id):
-            return  # it is down already: without it there is no quorum fewer
-        voters = self._members.voters()
-        rest = [each for each in voters if each != member_id]
-        self._check_connected(rest, (len(voters) - 1) // 2 + 1)
+        connected_s = {each.id: neighbours.connected_for_s(each.id) for each in members}
+        healthy_s = _HEALTHY * self._context.config.election_timeout_ms / 1000
+        return Standing(
+            members,
+            self._members.member_id,
+            frozenset(each for each, for_s in connected_s.items() if for_s > 0),
+            frozenset(each for each, for_s in connected_s.items() if for_s >= healthy_s),
+        )
 
 
 def _without_revision(response: _Response) -> bytes:

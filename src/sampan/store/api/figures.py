@@ -71,7 +71,7 @@ def figures_of(node: Node, stats: RpcStats, server_version: str, cluster_version
         has_leader=node.has_leader,
         is_leader=node.leading,
         is_learner=state.cluster.me.is_learner,
-        leader_changes_seen=1,
+        leader_changes_seen=node.leader_changes,
         proposals_committed=node.log.last_index - node.log.pending,
         proposals_applied=state.applied_index,
         proposals_pending=node.log.pending,

@@ -61,7 +61,7 @@ class _Leases:
 
     async def _renew(self, lease_id: int) -> int:
         """Return the new time to live in seconds, 0 for a lease that is gone or just going."""
-        if self._lessor.primary:
+        if self._context.members.alone:
             return await self._renew_here(lease_id)
         asked = pb.LeaseKeepAliveRequest(ID=lease_id).SerializeToString()
         answer = await self._context.neighbours.ask_leader("lease-renew", asked)
@@ -80,6 +80,10 @@ class _Leases:
 
     async def _renew_here(self, lease_id: int) -> int:
         lessor = self._lessor
+        if not self._context.members.alone:
+            # Whoever led a moment ago, and was cut off, must not promise time it cannot give.
+            await self._context.read_barrier()
+            self._check_primary()
         if lessor.has_run_out(lease_id):
             # 0 tells the client that the lease's keys are deleted, so they have to be.
             await self._revoked(lease_id)
@@ -105,9 +109,12 @@ class _Leases:
         else:
             self._access.check_authenticated(identity)
         body = request.SerializeToString()
-        if self._lessor.primary:
+        if self._context.members.alone:
             return await self.remaining(body)
-        return await self._context.neighbours.ask_leader("lease-remaining", body)
+        answer = await self._context.neighbours.ask_leader("lease-remaining", body)
+        response = pb.LeaseTimeToLiveResponse.FromString(answer)
+        response.header.CopyFrom(self._context.header())
+        return response.SerializeToString()
 
     async def remaining(self, body: bytes) -> bytes:
         """As the leader, tell how long a lease has left."""

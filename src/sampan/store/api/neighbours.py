@@ -28,7 +28,7 @@ class Neighbours(Protocol):
         """Return how long a member has been connected, 0 if it is not; infinite for this one."""
 
     def in_sync(self, member_id: int) -> bool:
-        """Whether a member has nearly all of the log, as its leader sees it."""
+        """Whether a member has nearly all of the log, as its leader sees it. Raises NOT_LEADER."""
 
     async def move_leader(self, target: int) -> None:
         """Let `target` lead. Raises RpcError: not the leader, or it did not happen in time."""

@@ -20,7 +20,14 @@ from sampan.store.core.peerwire import decode_frame, decode_message
 from sampan.store.pb import peer_pb2 as pb
 from sampan.store.shell.peers import ASK, MESSAGES, SNAPSHOT, PeerTraffic
 from sampan.store.shell.replication import PeerSink
-from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, UnaryCall, UnaryMethod
+from sampan.wire.grpc.service import (
+    MethodTable,
+    Peer,
+    StreamCall,
+    StreamMethod,
+    UnaryCall,
+    UnaryMethod,
+)
 from sampan.wire.grpc.status import Code, RpcError
 
 __all__ = ["RECEIVE_BYTES", "PeerHost", "methods"]
@@ -54,9 +61,10 @@ class PeerHost(Protocol):
 
 
 class _Peer:
-    def __init__(self, host: PeerHost, me: Identity) -> None:
+    def __init__(self, host: PeerHost, me: Identity, admit: Callable[[Peer], None]) -> None:
         self._host = host
         self._me = me
+        self._admit = admit
 
     def _check(self, greeting: pb.Greeting) -> PeerSink:
         refuse_stranger(greeting, self._me, self._host.is_removed)
@@ -67,6 +75,7 @@ class _Peer:
 
     async def messages(self, call: StreamCall) -> None:
         """Take Raft messages as long as they come."""
+        self._admit(call.peer)
         packet = await _receive(call, pb.Packet)
         sink = self._check(packet.greeting)
         sender = packet.greeting.sender
@@ -84,6 +93,7 @@ class _Peer:
 
     async def snapshot(self, call: StreamCall) -> None:
         """Take a snapshot into a file, verify it and hand it over."""
+        self._admit(call.peer)
         greeting = (await _receive(call, pb.SnapshotPiece)).greeting
         sink = self._check(greeting)
         head = (await _receive(call, pb.SnapshotPiece)).message
@@ -125,6 +135,7 @@ class _Peer:
 
     def ask(self, call: UnaryCall, body: bytes) -> None:
         """Answer a question."""
+        self._admit(call.peer)
         question = _decode(pb.Question, body)
         if question.greeting.cluster or question.greeting.sender:
             refuse_stranger(question.greeting, self._me, self._host.is_removed)
@@ -188,9 +199,11 @@ def _decode(kind: type[_T], data: bytes) -> _T:
         raise RpcError(Code.INVALID_ARGUMENT, f"not a {kind.__name__}: {error}") from error
 
 
-def methods(host: PeerHost, me: Identity) -> MethodTable:
-    """Return the service's methods by full name."""
-    peer = _Peer(host, me)
+def methods(
+    host: PeerHost, me: Identity, admit: Callable[[Peer], None] = lambda peer: None
+) -> MethodTable:
+    """Return the service's methods; `admit` raises RpcError for a wrong certificate."""
+    peer = _Peer(host, me, admit)
     return {
         MESSAGES: StreamMethod(peer.messages),
         SNAPSHOT: StreamMethod(peer.snapshot, server_streaming=False),

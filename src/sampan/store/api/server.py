@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,12 +16,13 @@ from sampan.loop.health import HealthService
 from sampan.loop.server import RpcServer
 from sampan.loop.server_limits import ServerLimits
 from sampan.store.api import auth, cluster, election, kv, lease, lock, maintenance, peer, watch
+from sampan.store.api.gate import Gate
 from sampan.store.api.service import Context
 from sampan.store.core.greeting import Identity
 from sampan.store.shell.client_tls import context_for
 from sampan.store.shell.config import EtcdConfig, Url
 from sampan.store.shell.node import Node
-from sampan.store.shell.peer_tls import peer_server_tls
+from sampan.store.shell.peer_tls import check_certificate, peer_server_tls
 from sampan.wire.grpc.reflection import Reflection
 from sampan.wire.grpc.service import (
     HttpHandler,
@@ -61,7 +63,8 @@ class EtcdServer:
             random=node.random,
             neighbours=node.membership,
         )
-        self._services = _services(self._context)
+        self._gate = Gate(self._context, _services(self._context))
+        self._services = self._gate.table()
         self._health = HealthService()
         self._made_web: Web | None = None
         self._listens_to_peers = False
@@ -85,6 +88,7 @@ class EtcdServer:
     async def stop(self, grace_s: float = _GRACE_S) -> None:
         """Finish what is under way for at most `grace_s` seconds, then close everything."""
         self._health.shut_down()
+        self._gate.stop()
         await asyncio.gather(*(server.close(grace_s) for server in self._servers))
         await self._context.stop()
         await self.node.close()
@@ -93,6 +97,10 @@ class EtcdServer:
 
     async def _listen(self) -> None:
         config = self.node.config
+        if self._config_wants_peers():
+            await self._listen_to_peers()
+        if config.feature_gates.initial_corrupt_check:
+            await self.node.corruption.refuse_if_differing()
         http_urls = config.listen_client_http_urls
         main = self._rpc_server(http=None if http_urls else self._client_http)
         self.endpoints = await self._open_all(main, config.listen_client_urls)
@@ -102,9 +110,8 @@ class EtcdServer:
         if config.listen_metrics_urls:
             plain = RpcServer({}, http=self._metrics_http)
             found["metrics"] = await self._open_all(plain, config.listen_metrics_urls)
-        if self._config_wants_peers():
-            await self._listen_to_peers()
         self.node.membership.on_replicated = self._become_reachable
+        self._watch_standing()
         self.node.state.cluster.advertise(
             [str(url) for url in _advertised(config.advertise_client_urls, self.endpoints)]
         )
@@ -119,6 +126,20 @@ class EtcdServer:
             self._log.info(message, address=endpoint)
         for endpoint in found.get("metrics", ()):
             self._log.info("serving metrics", address=endpoint)
+
+    def _watch_standing(self) -> None:
+        """Have the gate look whenever what it goes by changes."""
+        auth = self.node.state.auth
+        recheck = auth.observer
+
+        def changed() -> None:
+            if recheck is not None:
+                recheck()
+            self._gate.look()
+
+        auth.observer = changed
+        self.node.on_standing = self._gate.look
+        self._gate.look()
 
     # ---- peers
 
@@ -139,7 +160,10 @@ class EtcdServer:
             partial_request_bytes=2 * peer.RECEIVE_BYTES,
             keepalive_without_calls=True,
         )
-        server = RpcServer(peer.methods(node.membership, me), limits=limits)
+        server = RpcServer(
+            peer.methods(node.membership, me, partial(check_certificate, node.config.peer_tls)),
+            limits=limits,
+        )
         self._peer_servers.append(server)
         context = None
         for url in node.config.listen_peer_urls:
@@ -173,7 +197,8 @@ class EtcdServer:
 
     def _rpc_server(self, http: HttpHandler | None) -> RpcServer:
         config = self.node.config
-        methods = {**self._services, **self._health.methods()}
+        methods = self._gate.table()
+        methods.update(self._health.methods())
         names = sorted({path[1:].partition("/")[0] for path in methods})
         methods.update(Reflection(names, POOL).methods())
         limits = ServerLimits(

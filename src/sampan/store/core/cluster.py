@@ -20,9 +20,17 @@ from sampan.store.core import errors
 from sampan.store.core.backend import META_BUCKET, Backend
 from sampan.store.core.entry import Kind
 from sampan.store.core.version import CLUSTER_VERSION, STORAGE_VERSION
+from sampan.store.pb import peer_pb2
 from sampan.store.pb import rpc_pb2 as rpc
 
-__all__ = ["ClusterInfo", "Member", "check_urls", "derive_cluster_id", "derive_member_id"]
+__all__ = [
+    "ClusterInfo",
+    "Member",
+    "check_urls",
+    "derive_cluster_id",
+    "derive_member_id",
+    "draw_member_id",
+]
 
 _MEMBERS: Final = "members"
 _REMOVED: Final = "members_removed"
@@ -80,6 +88,11 @@ class Member:
 def derive_member_id(peer_urls: Iterable[str], token: str) -> int:
     """Return the ID of a first member: from its peer URLs and the cluster's token."""
     return _first_u64("".join(sorted(peer_urls)).encode() + token.encode())
+
+
+def draw_member_id(peer_urls: Iterable[str], token: str, unix_ns: int) -> int:
+    """Return the ID of a member that is added later: as `derive_member_id`, and from the time."""
+    return _first_u64("".join(sorted(peer_urls)).encode() + token.encode() + b"%d" % unix_ns)
 
 
 def derive_cluster_id(member_ids: Iterable[int]) -> int:
@@ -250,26 +263,6 @@ class ClusterInfo:
         if not self.member(member_id).is_learner:
             raise errors.MEMBER_NOT_LEARNER()
 
-    def check_ready_to_add(self) -> None:
-        """Raise MEMBER_NOT_ENOUGH_STARTED if another voter could cost the quorum.
-
-        A second one may come before the first two run: there is no other way to begin.
-        """
-        voters = [member for member in self._members.values() if not member.is_learner]
-        started = sum(bool(member.name) for member in voters)
-        if len(voters) == started == 1:
-            return
-        if started < (len(voters) + 1) // 2 + 1:
-            raise errors.MEMBER_NOT_ENOUGH_STARTED()
-
-    def check_ready_to_remove(self, member_id: int) -> None:
-        """Raise MEMBER_NOT_ENOUGH_STARTED if too few of the remaining voters have ever run."""
-        rest = [each for each in self._members.values() if each.id != member_id]
-        voters = [member for member in rest if not member.is_learner]
-        started = sum(bool(member.name) for member in voters)
-        if not voters or started < len(voters) // 2 + 1:
-            raise errors.MEMBER_NOT_ENOUGH_STARTED()
-
     def voters(self) -> list[int]:
         """Return the IDs of the members that vote."""
         return [member.id for member in self.members() if not member.is_learner]
@@ -292,15 +285,20 @@ class ClusterInfo:
         Its header is left to the caller. Raises RpcError and then changes nothing.
         """
         if kind is Kind.MEMBER_ADD:
-            return self._apply_add(rpc.Member.FromString(body))
+            return self._apply_add(peer_pb2.Joining.FromString(body))
         if kind is Kind.MEMBER_REMOVE:
             return self._apply_remove(rpc.MemberRemoveRequest.FromString(body).ID)
         return self._apply_promote(rpc.MemberPromoteRequest.FromString(body).ID)
 
-    def _apply_add(self, added: rpc.Member) -> rpc.MemberAddResponse:
-        if added.ID in self._members or added.ID in self._removed:
+    def _apply_add(self, added: peer_pb2.Joining) -> rpc.MemberAddResponse:
+        if added.ID in self._removed:
+            raise errors.MEMBER_NOT_FOUND()  # as etcd answers for one that was removed
+        if added.ID in self._members:
             raise errors.MEMBER_EXIST()
         self._check_unused(tuple(added.peerURLs), self._members.values())
+        learners = sum(member.is_learner for member in self._members.values())
+        if added.isLearner and learners >= added.max_learners:
+            raise errors.TOO_MANY_LEARNERS()
         urls, clients = tuple(added.peerURLs), tuple(added.clientURLs)
         member = Member(added.ID, urls, added.name, clients, added.isLearner)
         self._put(member)

@@ -72,6 +72,7 @@ __all__ = [
     "TIMEOUT",
     "TIMEOUT_DUE_TO_CONNECTION_LOST",
     "TIMEOUT_DUE_TO_LEADER_FAIL",
+    "TIMEOUT_LEADER_TRANSFER",
     "TIMEOUT_WAIT_APPLIED_INDEX",
     "TOO_MANY_LEARNERS",
     "TOO_MANY_OPS",
@@ -212,6 +213,11 @@ TIMEOUT_WAIT_APPLIED_INDEX = _etcdserver(
     _AWAY,
     "request timed out, waiting for the applied index took too long",
 )
+TIMEOUT_LEADER_TRANSFER = _etcdserver(
+    "TIMEOUT_LEADER_TRANSFER",
+    Code.UNKNOWN,
+    "request timed out, leader transfer took too long",
+)
 UNHEALTHY = _etcdserver("UNHEALTHY", _AWAY, "unhealthy cluster")
 CORRUPT = _etcdserver("CORRUPT", Code.DATA_LOSS, "corrupt cluster")
 NOT_SUPPORTED_FOR_LEARNER = _etcdserver(
@@ -240,8 +246,9 @@ DEADLINE_EXCEEDED = _etcdserver(
     "DEADLINE_EXCEEDED", Code.DEADLINE_EXCEEDED, "context deadline exceeded"
 )
 
-# Not in the published list. The first is what the original sends for an error its table lacks; the
-# others are our own: a limit the original does not have, and what this server does not do yet.
+# Not in the published list. The first, and that of a leader transfer above, are what the original
+# sends for an error its table lacks; the others are our own: a limit the original does not have,
+# and what this server does not do yet.
 NO_PASSWORD_USER = StoreError(
     "NO_PASSWORD_USER",
     Code.UNKNOWN,
@@ -257,6 +264,7 @@ OWN: tuple[StoreError, ...] = (
     NO_PASSWORD_USER,
     NAME_TOO_LONG,
     DOWNGRADE_NOT_SUPPORTED,
+    TIMEOUT_LEADER_TRANSFER,
 )
 """Errors beyond the published list."""
 

@@ -142,6 +142,22 @@ class Answer(_message.Message):
     body: bytes
     def __init__(self, body: _Optional[bytes] = ...) -> None: ...
 
+class Joining(_message.Message):
+    __slots__ = ("ID", "name", "peerURLs", "clientURLs", "isLearner", "max_learners")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PEERURLS_FIELD_NUMBER: _ClassVar[int]
+    CLIENTURLS_FIELD_NUMBER: _ClassVar[int]
+    ISLEARNER_FIELD_NUMBER: _ClassVar[int]
+    MAX_LEARNERS_FIELD_NUMBER: _ClassVar[int]
+    ID: int
+    name: str
+    peerURLs: _containers.RepeatedScalarFieldContainer[str]
+    clientURLs: _containers.RepeatedScalarFieldContainer[str]
+    isLearner: bool
+    max_learners: int
+    def __init__(self, ID: _Optional[int] = ..., name: _Optional[str] = ..., peerURLs: _Optional[_Iterable[str]] = ..., clientURLs: _Optional[_Iterable[str]] = ..., isLearner: _Optional[bool] = ..., max_learners: _Optional[int] = ...) -> None: ...
+
 class Members(_message.Message):
     __slots__ = ("cluster", "members")
     class Known(_message.Message):

@@ -27,7 +27,14 @@ from sampan.store.shell.passwords import Passwords
 from sampan.wire.grpc.service import ServerCall
 from sampan.wire.grpc.status import Metadata
 
-__all__ = ["DEFAULT_TTL_S", "Authenticator", "SimpleTokens", "TokenProvider", "make_tokens"]
+__all__ = [
+    "DEFAULT_TTL_S",
+    "Authenticator",
+    "SimpleTokens",
+    "TokenProvider",
+    "make_tokens",
+    "token_of",
+]
 
 DEFAULT_TTL_S: Final = 300.0
 """How long a token is good: a simple one since its last use, a JWT since it was made."""
@@ -204,7 +211,7 @@ class Authenticator:
         if not self.auth.enabled:
             return None
         metadata = call.metadata
-        token = _token(metadata)
+        token = token_of(metadata)
         if token is not None:
             identity = self.tokens.lookup(token, self.auth.revision)
             if identity is None:
@@ -221,7 +228,8 @@ class Authenticator:
         self.passwords.close()
 
 
-def _token(metadata: Metadata) -> str | None:
+def token_of(metadata: Metadata) -> str | None:
+    """Return the auth token that a call shows, None without one."""
     for name in _TOKEN_NAMES:
         for key, value in metadata:
             if key == name:

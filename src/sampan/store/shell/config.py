@@ -94,7 +94,10 @@ class Url:
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """TLS of the client listeners; empty strings mean not given."""
+    """TLS of listeners, and between members of connections too; empty strings mean not given.
+
+    `connect_cert_file` and `connect_key_file` are shown to other members, if not the listener's.
+    """
 
     cert_file: str = ""
     key_file: str = ""
@@ -102,6 +105,9 @@ class TlsConfig:
     trusted_ca_file: str = ""
     client_crl_file: str = ""
     allowed_hostnames: tuple[str, ...] = ()
+    allowed_names: tuple[str, ...] = ()
+    connect_cert_file: str = ""
+    connect_key_file: str = ""
     auto_tls: bool = False
     self_signed_cert_validity_years: int = 1
     cipher_suites: tuple[str, ...] = ()
@@ -113,8 +119,11 @@ class TlsConfig:
         """Whether a certificate and its key were given."""
         return bool(self.cert_file and self.key_file)
 
-    def check(self) -> None:
-        """Raise ConfigError for unknown or contradicting versions and half a key pair."""
+    def check(self, prefix: str = "--") -> None:
+        """Raise ConfigError for unknown or contradicting versions and half a key pair.
+
+        `prefix` is what the flags' names begin with.
+        """
         for flag, version in (
             ("--tls-min-version", self.min_version),
             ("--tls-max-version", self.max_version),
@@ -127,12 +136,32 @@ class TlsConfig:
             )
         if self.min_version == "TLS1.3" and self.cipher_suites:
             raise ConfigError("cipher suites cannot be configured when only TLS1.3 is enabled")
+        self._check_files(prefix)
+
+    def _check_files(self, prefix: str) -> None:
+        authority = f"needs {prefix}trusted-ca-file"
         if self.client_crl_file and not self.trusted_ca_file:
-            raise ConfigError("--client-crl-file needs --trusted-ca-file")
-        if bool(self.cert_file) != bool(self.key_file):
-            raise ConfigError("--cert-file and --key-file must both be given")
+            name = "--client-crl-file" if prefix == "--" else f"{prefix}crl-file"
+            raise ConfigError(f"{name} {authority}")
+        for of in ("", "client-"):
+            cert, key = self._pair(of)
+            if bool(cert) != bool(key):
+                raise ConfigError(
+                    f"{prefix}{of}cert-file and {prefix}{of}key-file must both be given"
+                )
         if self.client_cert_auth and not self.trusted_ca_file:
-            raise ConfigError("--client-cert-auth needs --trusted-ca-file")
+            raise ConfigError(f"{prefix}client-cert-auth {authority}")
+        if self.allowed_names and self.allowed_hostnames:
+            raise ConfigError(
+                f"{prefix}cert-allowed-cn and {prefix}cert-allowed-hostname exclude each other"
+            )
+        if (self.allowed_names or self.allowed_hostnames) and not self.trusted_ca_file:
+            raise ConfigError(f"{prefix}cert-allowed-cn and -hostname need {authority[6:]}")
+
+    def _pair(self, of: str) -> tuple[str, str]:
+        if of:
+            return self.connect_cert_file, self.connect_key_file
+        return self.cert_file, self.key_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +171,7 @@ class FeatureGates:
     lease_checkpoint: bool = False
     lease_checkpoint_persist: bool = False
     initial_corrupt_check: bool = False
+    compact_hash_check: bool = False
     stop_grpc_service_on_defrag: bool = False
 
 
@@ -182,6 +212,9 @@ class EtcdConfig:
     heartbeat_interval_ms: int = 100
     election_timeout_ms: int = 1000
     snapshot_count: int = 10_000
+    snapshot_catchup_entries: int = 5000
+    corrupt_check_time_s: float = 0.0
+    compact_hash_check_time_s: float = 60.0
     unsafe_no_fsync: bool = False
     quota_backend_bytes: int = 0
     backend_batch_interval_s: float = 0.0
@@ -254,6 +287,7 @@ class EtcdConfig:
         self._check_timing()
         self._check_choices()
         self.client_tls.check()
+        self.peer_tls.check("--peer-")
         self._check_schemes()
 
     def _check_advertised(self) -> None:
@@ -304,6 +338,10 @@ class EtcdConfig:
             )
 
     def _check_choices(self) -> None:
+        if self.max_learners <= 0:
+            raise ConfigError(f"--max-learners must be > 0 (set to {self.max_learners})")
+        if self.corrupt_check_time_s < 0 or self.compact_hash_check_time_s <= 0:
+            raise ConfigError("--corrupt-check-time and --compact-hash-check-time must be > 0")
         if self.metrics not in ("basic", "extensive"):
             raise ConfigError(f'--metrics must be "basic" or "extensive", not "{self.metrics}"')
         try:
@@ -329,4 +367,11 @@ class EtcdConfig:
                 raise ConfigError(
                     "TLS key/cert (--cert-file, --key-file) must be provided for client url "
                     f"{url} with HTTPS scheme"
+                )
+        tls = self.peer_tls
+        for url in (*self.listen_peer_urls, *self.initial_advertise_peer_urls):
+            if url.tls and not tls.has_certificate and not tls.auto_tls:
+                raise ConfigError(
+                    "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer "
+                    f"url {url} with HTTPS scheme"
                 )

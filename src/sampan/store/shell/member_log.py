@@ -34,6 +34,7 @@ from sampan.store.shell.replication import PeerSink
 from sampan.store.shell.single_log import LogReports, MemoryLog, SingleLog
 from sampan.store.shell.storage import Storage
 from sampan.store.shell.wal_writer import Wal
+from sampan.wire.grpc.status import Code, RpcError
 
 __all__ = ["MemberLog", "Owner", "Replication"]
 
@@ -62,6 +63,9 @@ class Owner(LogReports, Protocol):
 
     def leadership_changed(self, leader: int, term: int) -> None:
         """Hear who leads."""
+
+    def members_changed(self) -> None:
+        """Hear that members came, went, or are now reached elsewhere."""
 
 
 class _Sink:
@@ -198,7 +202,7 @@ class Replication:
             cache,
             _Sink(node),
             first_id=randbits(64),
-            times=ReplicaTimes(proposal=wait, read=wait, read_retry=retry),
+            times=ReplicaTimes(wait, wait, retry, keep=config.snapshot_catchup_entries),
         )
         node.state.cluster.alone = False
         installer = Installer(storage.backend, storage.snapshot_directory, node.reload)
@@ -237,6 +241,7 @@ class Replication:
         self.on_replicated()
 
     def _members_changed(self) -> None:
+        self._node.members_changed()
         if self._peers is None:
             return
         cluster = self._node.state.cluster
@@ -332,20 +337,33 @@ class Replication:
         """What may be asked, by subject."""
         return self._questions
 
-    async def ask_leader(self, subject: str, body: bytes) -> bytes:
-        """Ask the leader for something; answer it here when this member leads. Raises RpcError."""
-        leader = self._node.log.leader
-        if not leader:
-            raise errors.NO_LEADER()
-        if leader == self._storage.member_id or self._peers is None:
+    async def ask(self, member_id: int, subject: str, body: bytes, timeout_s: float = 5.0) -> bytes:
+        """Ask a member for something; this one too. Raises RpcError."""
+        if member_id == self._storage.member_id:
             return await self._questions[subject](body)
-        return await self._peers.ask(leader, subject, body)
-
-    async def ask(self, member_id: int, subject: str, body: bytes) -> bytes:
-        """Ask one member for something. Raises RpcError."""
         if self._peers is None:
             raise errors.MEMBER_NOT_FOUND()
-        return await self._peers.ask(member_id, subject, body)
+        return await self._peers.ask(member_id, subject, body, timeout_s)
+
+    async def ask_leader(self, subject: str, body: bytes) -> bytes:
+        """Ask the leader for something, and a new one if it is none any more.
+
+        Raises what it answers, NO_LEADER or TIMEOUT.
+        """
+        clock = asyncio.get_running_loop().time
+        until_s = clock() + (5000 + 2 * self._config.election_timeout_ms) / 1000
+        while True:
+            leader = self._node.log.leader
+            try:
+                if leader:
+                    return await self.ask(leader, subject, body, until_s - clock())
+            except RpcError as error:
+                if error.code is not Code.UNAVAILABLE and not errors.NOT_LEADER.matches(error):
+                    raise
+            pause_s = self._config.heartbeat_interval_ms / 1000
+            if clock() + pause_s >= until_s:
+                raise errors.TIMEOUT() if leader else errors.NO_LEADER()
+            await asyncio.sleep(pause_s)
 
     def connected_for_s(self, member_id: int) -> float:
         """Return how long a member has been connected, 0 if it is not; infinite for this one."""
@@ -355,9 +373,11 @@ class Replication:
         return 0.0 if since_s is None else asyncio.get_running_loop().time() - since_s
 
     def in_sync(self, member_id: int) -> bool:
-        """Whether a member has nearly all of the log, as this leader sees it."""
+        """Whether a member has nearly all of the log, as this leader sees it. Raises NOT_LEADER."""
         if self._raft is None:
             return True
+        if not self._raft.leads:
+            raise errors.NOT_LEADER()
         status = self._raft.replica.node.status()
         found = status.progress.get(member_id)
         return found is not None and found.match >= _IN_SYNC * status.last_index

@@ -30,6 +30,7 @@ from sampan.store.shell.auth_tokens import Authenticator, make_tokens
 from sampan.store.shell.bootstrap import decide
 from sampan.store.shell.compactor import Compactor, make_policy
 from sampan.store.shell.config import EtcdConfig
+from sampan.store.shell.corruption import Corruption
 from sampan.store.shell.failpoints import hit
 from sampan.store.shell.log_holder import LogHolder
 from sampan.store.shell.member_log import Replication
@@ -115,10 +116,14 @@ class Node:
         # Called when only a restart helps; a server process ends itself then.
         self.on_failure: Callable[[Exception], None] | None = None
         self.leader_changes = 0
+        # Called when who leads changes, or who the members are.
+        self.on_standing: Callable[[], None] = lambda: None
+        self._last_leader = 0
         self._publishing = False
         self._removed = False
         self.membership = Replication(self, log)
         self.log = LogHolder(self.membership.make_log())
+        self.corruption = Corruption(self, log)
 
     @classmethod
     async def open(cls, config: EtcdConfig, log: Logger) -> Node:
@@ -185,6 +190,12 @@ class Node:
                 log=self.logger,
             )
             self._tasks.append(asyncio.create_task(compactor.run(), name="auto-compaction"))
+        if config.corrupt_check_time_s:
+            check = self.corruption.watch(config.corrupt_check_time_s)
+            self._tasks.append(asyncio.create_task(check, name="corrupt-check"))
+        if config.feature_gates.compact_hash_check:
+            check = self.corruption.watch_compactions(config.compact_hash_check_time_s)
+            self._tasks.append(asyncio.create_task(check, name="compact-hash-check"))
 
     async def close(self) -> None:
         """Apply what was proposed, commit the backend, and close every file."""
@@ -256,6 +267,9 @@ class Node:
     def leadership_changed(self, leader: int, term: int) -> None:
         """Take the news of who leads: the leader alone lets leases run out."""
         self.state.lead(term)
+        if leader and leader != self._last_leader:
+            self._last_leader = leader
+            self.leader_changes += 1
         leads = leader == self.storage.member_id
         if leads and not self.lessor.primary:
             self._promote()
@@ -263,6 +277,11 @@ class Node:
             self.lessor.demote()
         if leader:
             self.publish()
+        self.on_standing()
+
+    def members_changed(self) -> None:
+        """Take the news that the members are not what they were."""
+        self.on_standing()
 
     def removed(self, reason: str) -> None:
         """Stop for good: this member was removed from the cluster."""

@@ -19,7 +19,7 @@ from typing import Final
 
 from sampan.base.errors import SampanError
 from sampan.base.log import Logger
-from sampan.loop.channel import Channel, ClientStream
+from sampan.loop.channel import Channel, ClientStream, NotProcessedError
 from sampan.raft import Message, MsgType
 from sampan.store.core.greeting import Identity, greet
 from sampan.store.core.peerwire import encode_frame, encode_message
@@ -78,6 +78,7 @@ class _Link:
         self._turn = 0
         self._lanes = {bulk: self._lane() for bulk in (False, True)}
         self._snapshot: asyncio.Task[None] | None = None
+        self._questions: Channel | None = None
         self._told = ""
 
     def _lane(self) -> _Lane:
@@ -201,6 +202,24 @@ class _Link:
             error=error.message,
         )
 
+    # ---- questions
+
+    async def ask(self, subject: str, body: bytes, timeout_s: float) -> bytes:
+        """Ask the member something, on one connection for all questions. Raises RpcError."""
+        channel = self._questions
+        if channel is None:
+            url = self.urls[self._turn % len(self.urls)]
+            channel = self._questions = self._peers.channel(url)
+        question = pb.Question(greeting=self._greeting(), subject=subject, body=body)
+        try:
+            answer = await channel.unary(ASK, question.SerializeToString(), timeout_s=timeout_s)
+        except NotProcessedError:
+            if self._questions is channel:
+                self._questions = None  # the next one may find the member at another URL
+            await channel.close()
+            raise
+        return pb.Answer.FromString(answer).body
+
     # ---- snapshots
 
     def _send_snapshot(self, message: Message) -> None:
@@ -249,7 +268,10 @@ class _Link:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(*(lane.channel.close() for lane in self._lanes.values()))
+        channels = [lane.channel for lane in self._lanes.values()]
+        if self._questions is not None:
+            channels.append(self._questions)
+        await asyncio.gather(*(channel.close() for channel in channels))
 
 
 @dataclass(slots=True)
@@ -328,12 +350,14 @@ class Peers:
         """Return a channel to a peer URL."""
         return channel_to(url, self.tls)
 
-    async def ask(self, member_id: int, subject: str, body: bytes = b"") -> bytes:
+    async def ask(
+        self, member_id: int, subject: str, body: bytes = b"", timeout_s: float = ASK_TIMEOUT_S
+    ) -> bytes:
         """Ask a member for something and return the answer. Raises RpcError."""
         link = self._links.get(member_id)
         if link is None:
             raise RpcError(Code.UNAVAILABLE, f"member {member_id:x} is not known here")
-        return await ask(link.urls, self.me, subject, body, receiver=member_id, tls=self.tls)
+        return await link.ask(subject, body, timeout_s)
 
     async def close(self) -> None:
         """Let go of all connections."""

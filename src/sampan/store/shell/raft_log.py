@@ -181,7 +181,7 @@ class RaftLog:
         self._wake()
 
     async def move_leader(self, target: int, timeout_s: float) -> None:
-        """Let `target` take over, and wait for it. Raises TIMEOUT."""
+        """Let `target` take over, and wait for it. Raises TIMEOUT_LEADER_TRANSFER."""
         self.replica.node.transfer_leadership(target)
         changed = asyncio.Event()
         self._on_leader.append(changed)
@@ -192,7 +192,7 @@ class RaftLog:
                     await changed.wait()
                     changed.clear()
         except TimeoutError:
-            raise errors.TIMEOUT() from None
+            raise errors.TIMEOUT_LEADER_TRANSFER() from None
         finally:
             self._on_leader.remove(changed)
 

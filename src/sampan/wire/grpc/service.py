@@ -30,10 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a connection: `address` as host:port, and its verified certificate's CN."""
+    """The other end of a connection: `address` as host:port, and its verified certificate's CN.
+
+    `host_names` are the DNS names and IP addresses that the certificate stands for.
+    """
 
     address: str
     common_name: str | None = None
+    host_names: tuple[str, ...] = ()
 
 
 class ServerCall(Protocol):
