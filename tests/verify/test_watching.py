@@ -14,6 +14,7 @@ from tests.verify.right import watched
 from sampan.verify import (
     Branched,
     Change,
+    Delete,
     Notice,
     Put,
     Record,
@@ -237,4 +238,16 @@ def test_a_previous_value_tells_which_unanswered_write_took_effect() -> None:
     prev = Record(b"a", b"that", 2, 3, 2)
     told = Change(b"a", 4, Record(b"a", b"4", 2, 4, 3), prev)
     recorder.notice(1, 5, "events", 4, [told])
+    assert check(recorder.history).ok
+
+
+def test_the_silence_of_a_watcher_tells_what_did_not_take_effect() -> None:
+    """A deletion or a put without an answer made revision 3; who wants puts was told of none."""
+    recorder = puts(b"a")
+    for process, request in ((5, Put(b"a", b"?")), (6, Delete(b"a"))):
+        recorder.invoke(process, 3, request)
+    recorder.invoke(1, 4, Put(b"b", b"4"))
+    recorder.ok(1, 4, Wrote(4))
+    recorder.watch(5, Watcher(2, 1, b"a", b"c", 3, filters=frozenset({"nodelete"})))
+    recorder.notice(1, 5, "events", 4, [put(b"b", 4)])
     assert check(recorder.history).ok

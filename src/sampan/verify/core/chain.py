@@ -13,25 +13,14 @@ from dataclasses import dataclass, field
 
 from sampan.verify.core.budget import Budget
 from sampan.verify.core.difference import difference
-from sampan.verify.core.history import NEVER, Change, History, Operation
+from sampan.verify.core.history import NEVER, History, Operation
 from sampan.verify.core.model import Changes, Space, at_revision, perform
 from sampan.verify.core.plan import Plan
 from sampan.verify.core.request import Put, Range, Record, Revoke
+from sampan.verify.core.testimony import Testimony
+from sampan.verify.core.timeline import Step
 
-__all__ = ["Chain", "DeadEnd", "Evidence", "Step"]
-
-Evidence = Mapping[int, tuple[Change, ...]]
-"""What watchers saw at each revision: it helps to choose what fell into a gap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One revision of the order found: who made it (None: somebody outside) and what changed."""
-
-    revision: int
-    operation: Operation | None
-    changes: Changes
-    before: Changes
+__all__ = ["Chain", "DeadEnd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +48,7 @@ class Chain:
 
     history: History
     budget: Budget
-    evidence: Evidence = field(default_factory=dict)
+    testimony: Testimony = field(default_factory=Testimony)
     strict: bool = False
     steps: list[Step] = field(default_factory=list)
     dead_end: DeadEnd | None = None
@@ -241,7 +230,7 @@ class Chain:
                 moves.append(_Move(blocker, {}))
         if not self.history.exclusive and self._space.revision < self._plan.last_revision:
             # What no watcher saw, though watchers see other revisions, was rather not ours.
-            unseen = self.evidence and self._space.revision + 1 not in self.evidence
+            unseen = self.testimony and self._space.revision + 1 not in self.testimony
             moves.insert(0 if unseen else len(moves), _Move(None, {}))
         if not moves:
             self._nobody(blocker)
@@ -263,13 +252,13 @@ class Chain:
 
     def _watched_only(self) -> list[_Move]:
         """All is placed; what watchers saw besides may still be found."""
-        if self._space.revision + 1 not in self.evidence:
+        if self._space.revision + 1 not in self.testimony:
             return []
         return [move for move in self._effects() if self._watched(move.changes)][:1]
 
     def _effects(self) -> list[_Move]:
         """The free operations that would make the next revision, likelier ones first."""
-        events = self.evidence.get(self._space.revision + 1, ())
+        events = self.testimony.at(self._space.revision + 1)
         found: list[tuple[bool, int, _Move]] = []
         asked = set()
         for one in self._plan.free:
@@ -297,9 +286,8 @@ class Chain:
         return all(changes.get(key) == record for key, record in seen.items())
 
     def _watched(self, changes: Changes) -> bool:
-        """Say whether the changes are those that watchers saw at the next revision, if any did."""
-        events = self.evidence.get(self._space.revision + 1, ())
-        return all(one.key in changes and changes[one.key] == one.record for one in events)
+        """Say whether the changes are those that watchers were told of at the next revision."""
+        return self.testimony.agrees(self._space.revision + 1, changes)
 
     def _nobody(self, blocker: Operation | None) -> None:
         revision = self._space.revision + 1

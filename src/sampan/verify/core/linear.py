@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from sampan.verify.core.budget import Budget, Exhausted
-from sampan.verify.core.chain import Chain, DeadEnd, Evidence, Step
-from sampan.verify.core.history import Change, History, Outcome
+from sampan.verify.core.chain import Chain, DeadEnd
+from sampan.verify.core.history import History, Outcome
 from sampan.verify.core.plan import has_revisions, wrote
 from sampan.verify.core.request import Grant, KeepAlive
 from sampan.verify.core.search import Search, parts
+from sampan.verify.core.testimony import Testimony
+from sampan.verify.core.timeline import Step
 
-__all__ = ["Linearity", "Verdict", "linearity", "seen_by_watchers", "smallest"]
+__all__ = ["Linearity", "Verdict", "linearity", "smallest"]
 
 
 class Verdict(Enum):
@@ -43,14 +44,14 @@ def linearity(history: History, budget: Budget | None = None, *, strict: bool = 
     budget = budget or Budget()
     try:
         if has_revisions(history):
-            return _by_revision(history, budget, seen_by_watchers(history), strict)
+            return _by_revision(history, budget, strict)
         return _by_key(history, budget)
     except Exhausted as spent:
         return Linearity(Verdict.UNDECIDED, reason=str(spent))
 
 
-def _by_revision(history: History, budget: Budget, evidence: Evidence, strict: bool) -> Linearity:
-    chain = Chain(history, budget, evidence, strict)
+def _by_revision(history: History, budget: Budget, strict: bool) -> Linearity:
+    chain = Chain(history, budget, Testimony(history.watchers), strict)
     if chain.run():
         return Linearity(Verdict.OK, tuple(chain.steps))
     return Linearity(Verdict.VIOLATION, (), chain.dead_end)
@@ -62,19 +63,6 @@ def _by_key(history: History, budget: Budget) -> Linearity:
         if not search.run():
             return Linearity(Verdict.VIOLATION, (), search.dead_end)
     return Linearity(Verdict.OK)
-
-
-def seen_by_watchers(history: History) -> Mapping[int, tuple[Change, ...]]:
-    """What all watchers together saw at each revision, previous values included."""
-    seen: dict[int, dict[bytes, Change]] = {}
-    for watcher in history.watchers:
-        for notice in watcher.notices:
-            for change in notice.changes:
-                seen.setdefault(change.revision, {})[change.key] = change
-                if (prev := change.prev) is not None:
-                    shown = Change(prev.key, prev.mod, prev)
-                    seen.setdefault(prev.mod, {}).setdefault(prev.key, shown)
-    return {revision: tuple(changes.values()) for revision, changes in seen.items()}
 
 
 def smallest(history: History, budget: Budget) -> tuple[History, DeadEnd | None]:

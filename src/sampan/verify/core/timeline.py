@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from sampan.verify.core.chain import Step
-from sampan.verify.core.history import Change, Watcher
+from sampan.verify.core.history import Change, Operation, Watcher
+from sampan.verify.core.model import Changes
 from sampan.verify.core.request import in_range
 
-__all__ = ["Timeline", "wanted"]
+__all__ = ["Step", "Timeline", "wanted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One revision of the order found: who made it (None: somebody outside) and what changed."""
+
+    revision: int
+    operation: Operation | None
+    changes: Changes
+    before: Changes
 
 
 class Timeline:
