@@ -96,6 +96,7 @@ def quality() -> list[str]:
     clean = [not test_check.rules(files) for _, files in test_check.CLEAN]
     logs = [(path.stem, path.read_text()) for path in test_explain.CORPUS.glob("*.log")]
     logs += [(rule, words) for rule, _, words in test_explain.cases()]
+    logs += [(rule, words) for rule, _, words in test_explain.made()]
     causes = [(rule, diagnose(words)) for rule, words in logs]
     first = [bool(found.causes) and found.causes[0].rule == rule for rule, found in causes]
     wrong = [found.known and found.causes[0].rule != rule for rule, found in causes]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gobuild import binaries
+from tests.gobuild import binaries, test_check
 from tests.gobuild.test_targets import sampan_go
 
 from sampan.gobuild.core.binary.inspection import Inspection, inspect_binary
@@ -33,6 +33,15 @@ def cases() -> list[tuple[str, str, str]]:
     return found
 
 
+def made() -> list[tuple[str, str, str]]:
+    """The failures that scripts/corpus.py produces: cause, how, words."""
+    found = []
+    for path in sorted((CORPUS / "made").glob("*.log")):
+        how, words = path.read_text().split("\n", 1)
+        found.append((path.stem.split(".")[0], how, words))
+    return found
+
+
 def first(text: str, binary: Inspection | None = None) -> str:
     found = diagnose(text, binary)
     return found.causes[0].rule if found.causes else ""
@@ -46,9 +55,23 @@ def test_the_cause_is_ranked_first(rule: str, how: str, words: str) -> None:
     assert found.known and found.causes[0].evidence and found.causes[0].remedy
 
 
+@pytest.mark.parametrize(("rule", "how", "words"), made(), ids=lambda value: str(value)[:40])
+def test_a_failure_that_was_produced_is_explained(rule: str, how: str, words: str) -> None:
+    assert how.startswith("# made with Go ")
+    found = diagnose(words)
+    assert found.known and found.causes[0].rule == rule
+
+
+def test_the_corpus_is_large_enough() -> None:
+    projects = len(test_check.FAULTS) + len(test_check.CLEAN)
+    assert len(cases()) + len(made()) + len(list(CORPUS.glob("*.log"))) + projects >= 120
+    assert len(test_check.CLEAN) >= 10
+
+
 def test_every_rule_has_a_case() -> None:
-    tested = {rule for rule, _, _ in cases()} | {path.stem for path in CORPUS.glob("*.log")}
-    weak = {"names-differ", "segmentation-fault", "bus-error", "bad-pointer", "sdk-missing"}
+    tested = {rule for rule, _, _ in (*cases(), *made())}
+    tested |= {path.stem for path in CORPUS.glob("*.log")}
+    weak = {"names-differ", "segmentation-fault", "bad-pointer", "sdk-missing"}
     assert {one.rule for one in SIGNATURES} - tested == weak
 
 

@@ -55,6 +55,14 @@ BUILDING: Final = (
         "Install its development package for the target, or drop the cgo dependency.",
     ),
     S(
+        "host-compiler",
+        ("windows.h: no such file", "'windows.h' file not found"),
+        98,
+        "the C compiler is the host's and not one for Windows",
+        "Set CC to a cross compiler: CC=x86_64-w64-mingw32-gcc, or CC='zig cc -target "
+        "x86_64-windows-gnu'; or CGO_ENABLED=0.",
+    ),
+    S(
         "c-header-missing",
         (".h: no such file or directory", ".h' file not found", ".h: no such file"),
         95,
@@ -114,10 +122,56 @@ BUILDING: Final = (
     ),
     S(
         "race-unsupported",
-        ("-race is not supported on", "-race is only supported on", "-msan is not supported on"),
+        ("-race is not supported on", "-race is only supported on"),
         99,
         "the race detector does not exist for this target",
         "Test with -race on amd64 or arm64.",
+    ),
+    S(
+        "sanitizer-unsupported",
+        ("-msan is not supported on", "-asan is not supported on"),
+        99,
+        "the memory or address sanitizer does not exist for this target",
+        "Build with -asan on linux/amd64, arm64, riscv64 or ppc64le, with -msan on linux/amd64.",
+    ),
+    S(
+        "buildmode-unsupported",
+        (" not supported on ",),
+        98,
+        "this target does not have the build mode that was asked for",
+        "Leave -buildmode out, or build for a target that has it: `go help buildmode`.",
+        r"-buildmode=\S+ not supported on ",
+    ),
+    S(
+        "static-glibc",
+        ("in statically linked applications requires at runtime the shared libraries",),
+        93,
+        "linked statically with glibc, whose name service still loads libraries at run time",
+        "Build with CGO_ENABLED=0 or -tags netgo,osusergo, or link statically against musl.",
+    ),
+    S(
+        "go-sum-missing",
+        ("missing go.sum entry", "go: updates to go.sum needed", "verifying module: missing"),
+        98,
+        "go.sum lacks a module that is needed: it was not copied, or a dependency is new",
+        "Run `go mod tidy` and commit go.sum; in a Dockerfile COPY go.mod go.sum together.",
+    ),
+    S(
+        "vendor-inconsistent",
+        ("inconsistent vendoring in",),
+        99,
+        "vendor/modules.txt does not fit go.mod",
+        "Run `go mod vendor` and commit it, or build with -mod=mod.",
+    ),
+    S(
+        "undefined-by-constraints",
+        (": undefined: ",),
+        72,
+        "a name that the package does not have here: its file may be left out by GOOS, GOARCH, a "
+        'build tag, or by CGO_ENABLED=0 when it imports "C"',
+        "Look at the file that defines it: its name, //go:build line and imports; build with the "
+        "GOOS and CGO_ENABLED it is for, or write one for the others.",
+        r"\.go:\d+:\d+: undefined: \w",
     ),
     S(
         "race-address-space",

@@ -131,10 +131,25 @@ RUNNING: Final = (
     ),
     S(
         "map-race",
-        ("concurrent map ", "warning: data race"),
+        ("concurrent map ",),
         92,
         "a data race of the program; a processor with a weaker memory order (ARM) shows it sooner",
         "Guard the data with a mutex; test with -race.",
+    ),
+    S(
+        "data-race",
+        ("warning: data race",),
+        93,
+        "the race detector saw two goroutines use the same memory, one of them writing",
+        "Guard the data with a mutex or a channel: the report names both places. A processor with a "
+        "weaker memory order (ARM) shows such races sooner.",
+    ),
+    S(
+        "nil-map",
+        ("assignment to entry in nil map",),
+        97,
+        "the program writes into a map that was never made: not a matter of build settings",
+        "Make the map before the first write: m := map[K]V{}.",
     ),
     S(
         "stack-overflow",

@@ -26,7 +26,13 @@ STARTING: Final = (
     ),
     S(
         "shell-reads-binary",
-        ("\x7felf", "syntax error: word unexpected", "syntax error: unexpected"),
+        (
+            "\x7felf",
+            "syntax error: word unexpected",
+            "syntax error: unexpected",
+            'syntax error: ")" unexpected',
+            'syntax error: "(" unexpected',
+        ),
         90,
         "a shell reads the program as a script: it is for another architecture",
         "Build with the GOARCH of the machine; in a Dockerfile pass TARGETARCH on.",
@@ -79,6 +85,15 @@ STARTING: Final = (
         "libc. If the file itself is missing, look at COPY and ENTRYPOINT.",
         r"(?:exec|run|start|entrypoint|process caused|sh: \d*:?).*no such file or directory",
         unless=_NOT_A_FILE,
+        check="loader",
+    ),
+    S(
+        "missing-loader",
+        ("cannot execute: required file not found",),
+        97,
+        "the file is there, its loader is not: a program linked by cgo on alpine or scratch",
+        "Build with CGO_ENABLED=0, or statically against musl, or use a base image with the same "
+        "libc. For a script it is the interpreter of its first line.",
         check="loader",
     ),
     S(
@@ -241,6 +256,7 @@ STARTING: Final = (
         (
             "pthread_create failed: resource temporarily unavailable",
             "failed to create new os thread",
+            "fatal error: thread exhaustion",
         ),
         96,
         "the limit of processes or threads is reached",
