@@ -141,8 +141,8 @@ RUNNING: Final = (
         ("warning: data race",),
         93,
         "the race detector saw two goroutines use the same memory, one of them writing",
-        "Guard the data with a mutex or a channel: the report names both places. A processor with a "
-        "weaker memory order (ARM) shows such races sooner.",
+        "Guard the data with a mutex or a channel: the report names both places. A processor with "
+        "a weaker memory order (ARM) shows such races sooner.",
     ),
     S(
         "nil-map",
