@@ -110,6 +110,24 @@ def test_the_log_begins_anew_behind_a_snapshot(tmp_path: Path) -> None:
     assert found.hard_state == HardState(7, 2, 100)
 
 
+def test_a_log_whose_oldest_entry_is_the_next_to_apply_keeps_it(tmp_path: Path) -> None:
+    log = open_wal(tmp_path, applied_index=7)
+    save(log, [work(*run_of(3, 8, 2), term=3, vote=1)])
+    log.close()
+    log = open_wal(tmp_path, applied_index=7)
+    found = recover(log, ME, 7, 2)
+    log.close()
+    assert found.base == (7, 2)
+    assert list(found.entries) == run_of(3, 8, 2)
+
+
+def test_a_member_of_several_whose_log_lost_its_end_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path, [[work(*run_of(1, 1, 5), term=1, vote=1)]])
+    with pytest.raises(WalDamagedError, match="entries 6 to 9 are in the backend, but not here"):
+        open_wal(tmp_path, applied_index=9)
+    assert list(reopened(tmp_path).entries) == run_of(1, 1, 5), "nothing was thrown away"
+
+
 def test_a_lone_members_log_becomes_that_of_a_member(tmp_path: Path) -> None:
     written_wal(tmp_path, [[b"a", b"b"], [b"c"]])
     found = reopened(tmp_path)

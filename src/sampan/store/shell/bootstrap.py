@@ -21,6 +21,7 @@ from sampan.store.pb import peer_pb2
 from sampan.store.shell.config import EtcdConfig
 from sampan.store.shell.datadir import DataDirError, Membership, read_membership
 from sampan.store.shell.peers import ask
+from sampan.store.shell.wal_files import holds_nothing
 from sampan.wire.grpc.status import RpcError
 
 __all__ = ["BootstrapError", "Origin", "Start", "decide"]
@@ -28,6 +29,12 @@ __all__ = ["BootstrapError", "Origin", "Start", "decide"]
 _DEFAULT_TOKEN: Final = "etcd-cluster"
 _PROBE_S: Final = 1.0
 _JOIN_S: Final = 5.0
+
+_BEGAN: Final = (
+    "member {:x} has already been bootstrapped, but the data directory {} is empty: start it with "
+    "its old data, or remove the member (`etcdctl member remove`), add it again and use "
+    "--initial-cluster-state existing"
+)
 
 ClientTls = Callable[[], ssl.SSLContext] | None
 
@@ -63,7 +70,7 @@ class Start:
 async def decide(config: EtcdConfig, tls: ClientTls = None) -> Start:
     """Find out what the member starts as. Raises SampanError when that cannot be."""
     found = None if config.memory else read_membership(Path(config.directory))
-    if found is not None:
+    if found is not None and not _never_began(config, found):
         return Start(Origin.FOUND, _same_cluster(config, found))
     named = named_members(config)
     if len(named) <= 1 and config.initial_cluster_state == "new":
@@ -71,6 +78,17 @@ async def decide(config: EtcdConfig, tls: ClientTls = None) -> Start:
     if config.initial_cluster_state == "existing":
         return await _join(config, named, tls)
     return await _found(config, named, tls)
+
+
+def _never_began(config: EtcdConfig, found: Membership) -> bool:
+    """Tell whether a member of several crashed before it wrote its first entry or vote.
+
+    It starts as it wanted to; nothing in its data says who the others are.
+    """
+    if found.cluster_id == derive_cluster_id([found.member_id]):
+        return False
+    path = Path(config.wal_dir) if config.wal_dir else Path(config.directory) / "member" / "wal"
+    return holds_nothing(path)
 
 
 def named_members(config: EtcdConfig) -> dict[str, tuple[str, ...]]:
@@ -132,11 +150,7 @@ async def _refuse_second_start(
         if answer is None or answer.cluster != me.cluster_id:
             continue
         if any(member.id == me.member_id and member.name for member in answer.members):
-            raise BootstrapError(
-                f"member {me.member_id:x} has already been bootstrapped, but the data directory "
-                f"{config.directory} is empty: start it with its old data, or remove the member "
-                "(`etcdctl member remove`), add it again and use --initial-cluster-state existing"
-            )
+            raise BootstrapError(_BEGAN.format(me.member_id, config.directory))
 
 
 async def _join(config: EtcdConfig, named: Mapping[str, Sequence[str]], tls: ClientTls) -> Start:
@@ -158,9 +172,11 @@ async def _join(config: EtcdConfig, named: Mapping[str, Sequence[str]], tls: Cli
     ]
     _check_same(named, members)
     mine = named[config.name]
-    member_id = next(member.id for member in members if member.peer_urls == mine)
+    me = next(member for member in members if member.peer_urls == mine)
+    if me.name:
+        raise BootstrapError(_BEGAN.format(me.id, config.directory))
     token = config.initial_cluster_token
-    membership = Membership(config.name, known.cluster, member_id, token)
+    membership = Membership(config.name, known.cluster, me.id, token)
     return Start(Origin.JOINED, membership, members)
 
 

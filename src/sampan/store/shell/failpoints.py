@@ -5,8 +5,8 @@ server starts, `SAMPAN_FAILPOINTS=name=terms[;name=terms...]`, or by HTTP, see `
 Terms are gofail's: `panic`, `sleep(MS)`, `return(TEXT)` and `off`, each with a count `N*` or a
 chance `P%` before it, joined by `->`: `20*off->panic` crashes when the place is reached for the
 21st time. `panic` ends the process at once as a crash would, with exit code 86; `return` raises an
-OSError (EIO) with the text. This is the one state that belongs to the process and not to a server:
-what it does, it does to the process.
+OSError with the text, of the number that it names (`ENOSPC`), else EIO. This is the one state that
+belongs to the process and not to a server: what it does, it does to the process.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class _Point:
         if term.action == "sleep":
             threading.Event().wait(float(term.argument) / 1000)
         elif term.action == "return":
-            raise OSError(errno.EIO, term.argument or f"failpoint {self.name}")
+            number = getattr(errno, term.argument, errno.EIO) if term.argument else errno.EIO
+            raise OSError(number, term.argument or f"failpoint {self.name}")
         else:
             sys.stderr.write(f"failpoint {self.name}: panic\n")
             sys.stderr.flush()

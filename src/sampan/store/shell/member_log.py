@@ -117,10 +117,11 @@ class Replication:
             return self._alone(
                 recovered, upto=max(recovered.hard_state.commit, storage.backend.consistent_index)
             )
+        if origin is Origin.ALONE or (origin is Origin.FOUND and not storage.replicated):
+            return self._alone(recovered)
+        storage.check_promises(recovered.hard_state)
         if origin is Origin.FOUNDED:
             recovered = self._found()
-        elif origin is Origin.ALONE or (origin is Origin.FOUND and not storage.replicated):
-            return self._alone(recovered)
         return self._among_others(recovered)
 
     def _alone(self, recovered: Recovered, *, upto: int | None = None) -> SingleLog | MemoryLog:

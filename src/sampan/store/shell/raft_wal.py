@@ -46,11 +46,13 @@ class EntryLog(Protocol):
         """Write term, vote and commit index."""
 
 
-def recover(log: EntryLog, member_id: int, applied_index: int) -> Recovered:
+def recover(log: EntryLog, member_id: int, applied_index: int, applied_term: int = 0) -> Recovered:
     """Read everything that is left in the log.
 
-    A log that a lone member wrote has no hard state: all its entries were committed, and the
-    member voted for itself. The oldest entry gives only its term, so that what follows has one.
+    The backend holds the entries up to `applied_index`, the last one of `applied_term`. A log that
+    a lone member wrote has no hard state: all its entries were committed, and the member voted for
+    itself. The oldest entry gives only its term, so that what follows has one, unless it is the
+    next to be applied.
     """
     entries: list[Entry] = []
     base: tuple[int, int] | None = None
@@ -61,7 +63,7 @@ def recover(log: EntryLog, member_id: int, applied_index: int) -> Recovered:
         elif record.kind == RecordKind.ENTRIES and record.count:
             found = _entries(record)
             if base is None:
-                base = (0, 0) if found[0].index == 1 else (found[0].index, found[0].term)
+                base = _base(found[0], applied_index, applied_term)
             keep = found[0].index - base[0] - 1
             if keep < 0:
                 found, keep = found[-keep:], 0
@@ -75,6 +77,15 @@ def recover(log: EntryLog, member_id: int, applied_index: int) -> Recovered:
     if state is None:
         return Recovered(base, entries, raft.HardState(last.term, member_id, last.index))
     return Recovered(base, entries, raft.HardState(state.term, state.vote, state.commit))
+
+
+def _base(first: Entry, applied_index: int, applied_term: int) -> tuple[int, int]:
+    """Return what comes before the entries of a log whose oldest one is `first`."""
+    if first.index == 1:
+        return 0, 0
+    if first.index == applied_index + 1:
+        return applied_index, applied_term
+    return first.index, first.term
 
 
 def _entries(record: Record) -> list[Entry]:

@@ -18,6 +18,7 @@ from sampan.base.histogram import Histogram, exponential
 from sampan.base.log import Logger
 from sampan.raft import HardState
 from sampan.store.core import errors
+from sampan.store.core.cluster import derive_cluster_id
 from sampan.store.core.confstate import load_conf_state
 from sampan.store.core.wal import RecordFlag, RecordKind
 from sampan.store.shell.bootstrap import Start
@@ -35,13 +36,17 @@ from sampan.store.shell.wal_writer import Wal
 if TYPE_CHECKING:
     from sampan.store.shell.snapshot import Snapshot
 
-__all__ = ["AnyBackend", "Storage", "StorageReports"]
+__all__ = ["AnyBackend", "Storage", "StorageReports", "WalLostError"]
 
 AnyBackend: TypeAlias = LmdbBackend | MemoryBackend
 
 _DEFAULT_QUOTA_BYTES: Final = 2 << 30
 _UNLIMITED_BYTES: Final = 1 << 62
 _SECONDS = exponential(0.001, 2, 14)
+
+
+class WalLostError(SampanError):
+    """The log does not hold what the backend came from."""
 
 
 class StorageReports(LogReports, Protocol):
@@ -118,7 +123,8 @@ class Storage:
         """Read what the write-ahead log holds; for a log just opened."""
         if self._wal is None:
             return Recovered((0, 0), (), HardState())
-        return recover(self._wal, self.member_id, self.backend.consistent_index)
+        backend = self.backend
+        return recover(self._wal, self.member_id, backend.consistent_index, backend.term)
 
     @property
     def replicated(self) -> bool:
@@ -126,6 +132,8 @@ class Storage:
         state = load_conf_state(self.backend)
         if len(state.voters) + len(state.learners) + len(state.voters_outgoing) > 1:
             return True
+        if not state.voters and self.cluster_id != derive_cluster_id([self.member_id]):
+            return True  # a cluster that others founded, or founded with this member
         if self._wal is None or self._wal.hard_state is None:
             return False
         if state.voters != (self.member_id,):
@@ -136,6 +144,21 @@ class Storage:
             for record in self._wal.records()
             if record.kind == RecordKind.ENTRIES
         )
+
+    def check_promises(self, state: HardState) -> None:
+        """Raise if this member, one among several, cannot know any more what it vouched for.
+
+        A member that votes twice in a term, or denies having an entry, lets two members lead.
+        """
+        backend = self.backend
+        if backend.consistent_index and state.term < max(backend.term, 1):
+            raise WalLostError(
+                f"the write-ahead log of member {self.member_id:x} is gone, or older than the "
+                f"backend (term {state.term} against {backend.term}): what it promised to the "
+                f"others is lost. Remove it (`etcdctl member remove {self.member_id:x}`) and add "
+                "it again, with an empty data directory; if no other member is left, start it with "
+                "--force-new-cluster"
+            )
 
     @property
     def snapshot_directory(self) -> Path:

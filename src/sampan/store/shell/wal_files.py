@@ -44,6 +44,7 @@ __all__ = [
     "WalIdentity",
     "WalIdentityError",
     "fsync_directory",
+    "holds_nothing",
     "make_directory",
     "read_all",
     "read_segment",
@@ -56,7 +57,10 @@ SEGMENT_BYTES: Final = 64 << 20
 
 SEGMENT_NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.wal")
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-CURE: Final = "`sampan etcd repair --data-dir X --to Y` saves what is sound into a new directory"
+CURE: Final = (
+    "`sampan etcd repair --data-dir X --to Y` saves what is sound into a new directory; a member "
+    "among several is rather removed (`etcdctl member remove`) and added again, with an empty one"
+)
 
 
 class WalError(SampanError):
@@ -169,6 +173,21 @@ class _Content:
     def __exit__(self, *_: object) -> None:
         if self._map is not None:
             self._map.close()
+
+
+def holds_nothing(directory: Path) -> bool:
+    """Tell whether no record was ever durable in a log; also when there is no log."""
+    paths = segment_paths(directory) if directory.is_dir() else []
+    if len(paths) > 1:
+        return False
+    for path in paths:
+        with _Content(path) as data:
+            try:
+                header = SegmentHeader.decode(data)
+            except wal.WalFormatError:
+                return False
+            return wal.find_sound_record(data, header.salt, HEADER_BYTES) is None
+    return True
 
 
 def read_segment(

@@ -414,6 +414,10 @@ def _matching(segments: list[Segment], applied_index: int, log: Logger) -> list[
         raise WalDamagedError(first.path, 0, f"{missing} are neither here nor in the backend")
     if last.last_index >= applied_index:
         return segments
+    if last.hard_state is not None:
+        # With the entries the votes behind them may be gone, and others count on those.
+        missing = f"entries {last.last_index + 1} to {applied_index}"
+        raise WalDamagedError(last.path, last.end, f"{missing} are in the backend, but not here")
     log.log(
         Level.WARN,
         "the write-ahead log ends before the backend; starting a new one behind it",
