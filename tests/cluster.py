@@ -71,11 +71,18 @@ def refusal(address: str, method: str, request: object) -> str:
 class Cluster:
     """The members as servers, one after the other by number from 0; all start together."""
 
-    def __init__(self, place: Path, flags: Sequence[str] = (), flavour: Flavour = SAMPAN) -> None:
+    def __init__(
+        self,
+        place: Path,
+        flags: Sequence[str] = (),
+        flavour: Flavour = SAMPAN,
+        *,
+        peer_scheme: str = "http",
+    ) -> None:
         self.ports = [free_port() for _ in range(3)]
         self.switches = [free_port() for _ in range(3)]
-        peers = [f"http://127.0.0.1:{free_port()}" for _ in range(3)]
-        founders = ",".join(f"m{number}={url}" for number, url in enumerate(peers))
+        peers = [f"{peer_scheme}://127.0.0.1:{free_port()}" for _ in range(3)]
+        self.founders = ",".join(f"m{number}={url}" for number, url in enumerate(peers))
         self.servers = [
             Server(
                 flavour,
@@ -86,7 +93,7 @@ class Cluster:
                     f"--advertise-client-urls=http://127.0.0.1:{self.ports[number]}",
                     f"--listen-peer-urls={peers[number]}",
                     f"--initial-advertise-peer-urls={peers[number]}",
-                    f"--initial-cluster={founders}",
+                    f"--initial-cluster={self.founders}",
                     *flags,
                 ],
                 {"SAMPAN_FAILPOINTS_HTTP": f"127.0.0.1:{self.switches[number]}"},
