@@ -1,6 +1,6 @@
 """`python -m bench [SUBJECT] ...`: one subject with its options, or all.
 
-Subjects: store, cluster, engine, layers, registry, build, ship, gobuild.
+Subjects: store, cluster, engine, layers, registry, hosting, build, ship, gobuild.
 """
 
 from __future__ import annotations
@@ -9,7 +9,17 @@ import subprocess
 import sys
 from importlib import import_module
 
-SUBJECTS = ("store", "cluster", "engine", "layers", "registry", "build", "ship", "gobuild")
+SUBJECTS = (
+    "store",
+    "cluster",
+    "engine",
+    "layers",
+    "registry",
+    "hosting",
+    "build",
+    "ship",
+    "gobuild",
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -24,11 +24,14 @@ METRICS: Final = {
     "cold": Metric("two COPY and two RUN, nothing known", "ms", 200, False, True),
     "cached": Metric("the same again, nothing changed", "ms", 60, False, True),
     "context": Metric("a context of 200 MB, one file changed", "s", 1, False),
+    "huge": Metric("a context of 1 GB, one file changed", "s", 1, False),
     "diamond": Metric("20 stages that sleep 100 ms, one that needs them all", "s", 1, False),
 }
 _TRIVIAL: Final = "FROM busybox\nCOPY a /a\nRUN cat /a > /b\nCOPY c /c\nRUN cat /b /c > /d\n"
 _FILES: Final = 2_000
 _FILE_BYTES: Final = 100_000
+_HUGE_FILES: Final = 1_000
+_HUGE_FILE_BYTES: Final = 1_000_000
 
 
 def build(engine: RunningEngine, place: Path, tag: str, *flags: str) -> float:
@@ -52,6 +55,12 @@ def large_context(engine: RunningEngine, place: Path, round_: int, results: Resu
     results.add("context", engine.engine.name, build(engine, place, "large") / 1e3)
 
 
+def huge_context(engine: RunningEngine, place: Path, round_: int, results: Results) -> None:
+    """The same with five times as much, in larger files."""
+    (place / "data-0").write_text(f"{engine.engine.name} {round_}")
+    results.add("huge", engine.engine.name, build(engine, place, "huge") / 1e3)
+
+
 def diamond(engine: RunningEngine, place: Path, round_: int, results: Results) -> None:
     """Build stages that do not depend on each other."""
     place.mkdir()
@@ -64,12 +73,12 @@ def diamond(engine: RunningEngine, place: Path, round_: int, results: Results) -
     results.add("diamond", engine.engine.name, build(engine, place, "diamond") / 1e3)
 
 
-def make_context(place: Path) -> None:
+def make_context(place: Path, files: int, size_bytes: int) -> None:
     """Files of random bytes, with a Dockerfile that copies them all."""
     place.mkdir()
     (place / "Dockerfile").write_text("FROM busybox\nCOPY . /all/\n")
-    for number in range(_FILES):
-        (place / f"data-{number}").write_bytes(os.urandom(_FILE_BYTES))
+    for number in range(files):
+        (place / f"data-{number}").write_bytes(os.urandom(size_bytes))
 
 
 def report(results: Results, args: argparse.Namespace) -> str:
@@ -83,7 +92,8 @@ ratio is taken within one round. The docker command line, which sends the contex
 figure; both engines are asked by the classic builder's call (`DOCKER_BUILDKIT=0`).
 
 - Machine: {machine()}.
-- The large context: {_FILES} files of {_FILE_BYTES // 1000} kB, all copied by one COPY.
+- The contexts: {_FILES} files of {_FILE_BYTES // 1000} kB, and {_HUGE_FILES} of
+  {_HUGE_FILE_BYTES // 1000} kB; all copied by one COPY.
 """
 
 
@@ -112,15 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             engines.append(engine.start(place / engine.name))
             stack.callback(engines[-1].stop)
             engines[-1].load(archive)
-        make_context(place / "large")
+        make_context(place / "large", _FILES, _FILE_BYTES)
+        make_context(place / "huge", _HUGE_FILES, _HUGE_FILE_BYTES)
         for running in engines:
             build(running, place / "large", "large")
+            build(running, place / "huge", "huge")
         for round_ in range(args.rounds):
             print(f"round {round_ + 1} of {args.rounds}", flush=True)
             for running in engines if round_ % 2 == 0 else engines[::-1]:
                 name = f"{running.engine.name}-{round_}"
                 trivial(running, place / f"trivial-{name}", round_, results)
                 large_context(running, place / "large", round_, results)
+                huge_context(running, place / "huge", round_, results)
                 diamond(running, place / f"diamond-{name}", round_, results)
     print()
     print(results.table())

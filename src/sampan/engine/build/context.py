@@ -24,6 +24,7 @@ from sampan.images.shell.thread import in_thread
 __all__ = ["dockerfile_text", "received_context", "remote_context"]
 
 _TEXT_BYTES: Final = 16 << 20
+_BATCH_BYTES: Final = 1 << 20
 _DOWNLOAD_BYTES: Final = 8 << 30
 _LIMITS: Final = LayerLimits(size_bytes=32 << 30, entries=1_000_000)
 
@@ -40,8 +41,14 @@ async def received_context(
     place.mkdir(mode=0o700)
     try:
         with tempfile.TemporaryFile(dir=spool) as file:
+            # Chunks are small, and a turn of a thread for each costs more than writing it.
+            batch = bytearray()
             async for chunk in chunks:
-                await in_thread(file.write, chunk)
+                batch += chunk
+                if len(batch) >= _BATCH_BYTES:
+                    full, batch = batch, bytearray()
+                    await in_thread(file.write, full)
+            await in_thread(file.write, batch)
             file.seek(0)
             await in_thread(_unpack, file, place)
         yield await in_thread(_with_rules, place, dockerfile)
