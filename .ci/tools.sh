@@ -35,11 +35,26 @@ build_etcd() { # name, package
     rm -rf "$work"
 }
 
+build_plugin() { # name, module, version, package, what sets its version
+    [ -x "$bin/$1" ] && return
+    echo "tools: building $1 $3"
+    local source work
+    source=$(cd / && go mod download -json "$2@$3" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    work=$(mktemp -d)
+    cp -r "$source/." "$work"
+    chmod -R u+w "$work"
+    (cd "$work" && go build -trimpath -ldflags "-s -w -X $5=$3" -o "$bin/$1" "$4")
+    rm -rf "$work"
+}
+
 install_tool h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 install_tool crictl sigs.k8s.io/cri-tools/cmd/crictl@v1.34.0
 install_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 build_etcd etcdctl36 go.etcd.io/etcd/etcdctl/v3
 build_etcd etcd36 go.etcd.io/etcd/server/v3
+buildx=github.com/docker/buildx compose=github.com/docker/compose/v2
+build_plugin docker-buildx $buildx v0.29.1 ./cmd/buildx $buildx/version.Version
+build_plugin docker-compose-v2 $compose v2.40.3 ./cmd $compose/internal.Version
 
 # A whole root file system as an image for tests: Debian's own, without anything of this machine.
 if [ ! -f "$root/.tools/debian.tar" ]; then

@@ -25,6 +25,8 @@ SOURCE = {
     "etcdctl36": "built by .ci/tools.sh",
     "crictl": "built by .ci/tools.sh",
     "grpcurl": "built by .ci/tools.sh",
+    "docker-buildx": "built by .ci/tools.sh",
+    "docker-compose-v2": "built by .ci/tools.sh",
     "h2spec": "built by .ci/tools.sh",
     "h2load": "Debian package nghttp2-client",
     "docker-compose": "Debian package docker-compose",

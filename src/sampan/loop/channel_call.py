@@ -277,6 +277,16 @@ class ClientStream:
                 self._call.credit(owed)
         return message
 
+    async def receive_all(self) -> list[bytes] | None:
+        """Return all messages that wait, one at least; None and errors as for `receive`."""
+        first = await self.receive()
+        if first is None:
+            return None
+        found = [first]
+        while self._inbox:
+            found.append(await self.receive() or b"")
+        return found
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (message := await self.receive()) is not None:
             yield message

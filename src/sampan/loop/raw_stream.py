@@ -27,13 +27,16 @@ class RawStream:
         self._reader: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
-        self._handed = False
+        self._protocol: asyncio.Protocol | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     # What the connection calls.
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client."""
+        if self._protocol is not None:
+            self._protocol.data_received(data)
+            return
         self._pieces.append(data)
         self._held_bytes += len(data)
         if self._held_bytes > _HIGH_BYTES:
@@ -43,13 +46,17 @@ class RawStream:
     def feed_end(self) -> None:
         """The client has ended its side."""
         self._ended = True
+        if self._protocol is not None:
+            if not self._protocol.eof_received():
+                self._transport.close()
+            return
         self._wake_reader()
         if not self.gone:
             self._look_for_hangup()
 
     def _look_for_hangup(self) -> None:
         """Tell a client that ended its side from one that left, which reading no longer does."""
-        if self.gone or self._handed:
+        if self.gone or self._protocol is not None:
             return
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0 and _hung_up(sock.fileno()):
@@ -60,10 +67,14 @@ class RawStream:
     def pause(self) -> None:
         """The socket is full."""
         self._paused = True
+        if self._protocol is not None:
+            self._protocol.pause_writing()
 
     def resume(self) -> None:
         """The socket takes bytes again."""
         self._paused = False
+        if self._protocol is not None and not self.gone:
+            self._protocol.resume_writing()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
@@ -71,6 +82,8 @@ class RawStream:
         """The socket is gone."""
         if not self._lost.done():
             self._lost.set_result(None)
+            if self._protocol is not None:
+                self._protocol.connection_lost(None)
         self._ended = True
         self._wake_reader()
         self.resume()
@@ -118,8 +131,7 @@ class RawStream:
 
     def close(self) -> None:
         """End the connection after what is queued."""
-        if not self._handed:
-            self._transport.close()
+        self._transport.close()
 
     @property
     def gone(self) -> bool:
@@ -131,15 +143,23 @@ class RawStream:
         await asyncio.shield(self._lost)
 
     def hand_to(self, protocol: asyncio.Protocol) -> None:
-        """Give the connection, with all that was read early, to another protocol for good."""
-        self._handed = True
-        self._transport.set_protocol(protocol)
+        """Let another protocol speak from now on; it gets all that was read early first.
+
+        The connection lives as long as the handler: it waits with `wait_gone`.
+        """
+        self._protocol = protocol
         protocol.connection_made(self._transport)
+        if self._paused:
+            protocol.pause_writing()
         while self._pieces:
             protocol.data_received(self._pieces.popleft())
-        self._transport.resume_reading()
-        if self._ended:
-            protocol.eof_received()
+        if self._held_bytes > _HIGH_BYTES and not self.gone:
+            self._transport.resume_reading()
+        self._held_bytes = 0
+        if self.gone:
+            protocol.connection_lost(None)
+        elif self._ended and not protocol.eof_received():
+            self._transport.close()
 
 
 def _hung_up(fd: int) -> bool:

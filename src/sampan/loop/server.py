@@ -106,6 +106,12 @@ class RpcServer:
             self._router, self._http, self.limits, self.stats, self._opened, self._closed
         )
 
+    def adopt(self) -> asyncio.Protocol:
+        """Return the protocol for one connection that was accepted elsewhere, by an upgrade."""
+        if self._sweeper is None and self._all_closed is None:
+            self._sweep()
+        return self._connection()
+
     def _opened(self, connection: ServerConnection) -> None:
         self.stats.connections_opened += 1
         self.stats.open_connections += 1

@@ -1,4 +1,4 @@
-"""Endpoints of what is not there: swarm mode, plugins, BuildKit. Each says so in Docker's words."""
+"""Endpoints of what is not there: swarm mode, plugins. Each says so in Docker's words."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ def absent_routes() -> Sequence[Route]:
         Route("GET", "/plugins/{name...}/json", _no_plugin),
         *(Route("POST", f"/plugins/{{name...}}/{one}", _no_plugin) for one in changes),
         Route("DELETE", "/plugins/{name...}", _no_plugin),
-        Route("POST", "/session", _not_yet),
-        Route("POST", "/grpc", _not_yet),
         Route("POST", "/swarm/leave", _no_part_of_a_swarm),
         *(Route(m, f"/{one}", _no_swarm) for one in swarm for m in ("GET", "POST")),
         *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan.engine.api.absent import absent_routes
 from sampan.engine.api.archives import ArchiveRoutes
+from sampan.engine.api.buildkit import BuildkitRoutes
 from sampan.engine.api.builds import BuildRoutes
 from sampan.engine.api.containers import ContainerRoutes
 from sampan.engine.api.execs import ExecRoutes
@@ -16,6 +17,7 @@ from sampan.engine.api.streams import StreamRoutes
 from sampan.engine.api.system import HEADERS, SystemRoutes
 from sampan.engine.api.volumes import VolumeRoutes
 from sampan.engine.build.service import build_service
+from sampan.engine.buildkit.api.server import BuildkitServer
 from sampan.engine.daemon.shell.engine import Engine
 
 __all__ = ["api_router", "api_routes"]
@@ -37,7 +39,9 @@ def api_routes(engine: Engine) -> tuple[Route, ...]:
     )
     system = (*SystemRoutes(engine).routes(), *VolumeRoutes(engine).routes(), *absent_routes())
     networks = NetworkRoutes(engine).routes()
-    builds = BuildRoutes(engine, build_service(engine)).routes()
+    service = build_service(engine)
+    buildkit = BuildkitServer(engine, service)
+    builds = (*BuildRoutes(engine, service).routes(), *BuildkitRoutes(buildkit).routes())
     return (*containers, *networks, *builds, *system, *images)
 
 

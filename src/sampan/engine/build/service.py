@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError
 from sampan.base.errors import InvalidError, NotFoundError
@@ -21,7 +23,9 @@ from sampan.engine.build.executor import ContainerExecutor
 from sampan.engine.build.network import BridgeNetwork
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.build.cache import BuildCache, Root
+from sampan.images.build.copies import Trees
 from sampan.images.build.execution import Executor
+from sampan.images.build.filetree import FileTree
 from sampan.images.build.options import BuildContext, SolveOptions
 from sampan.images.build.progress import Progress, Silent
 from sampan.images.build.solver import Solver
@@ -29,7 +33,7 @@ from sampan.images.core.build.cacheoptions import CacheExport, CacheImport
 from sampan.images.core.build.cacherecords import INLINE, CachedLayer, inline_records
 from sampan.images.core.build.evaluate import Evaluation, evaluate
 from sampan.images.core.build.request import BaseImage, BuildRequest, NeededImage, needed
-from sampan.images.core.build.steps import Graph
+from sampan.images.core.build.steps import GitFiles, Graph, RunStep, Step, walk
 from sampan.images.core.challenge import Credentials, credentials_for
 from sampan.images.core.image import Image, parse_image
 from sampan.images.core.manifest import write_index
@@ -40,7 +44,7 @@ from sampan.images.shell.index import Entry
 from sampan.images.shell.store import ImageStore, NewImage
 from sampan.images.shell.thread import in_thread
 
-__all__ = ["BuildOrder", "BuildService", "build_service"]
+__all__ = ["BuildClient", "BuildOrder", "BuildService", "Built", "build_service"]
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _FRESH_S: Final = 24 * 3600.0
@@ -59,6 +63,9 @@ class BuildOrder:
     file: str = "Dockerfile"
     context: BuildContext | None = None
     contexts: Mapping[str, BuildContext] = field(default_factory=dict)
+    directories: Sequence[str] = ()
+    """Names of further contexts that the client has."""
+
     images: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +84,9 @@ class BuildOrder:
     ssh: Mapping[str, Path] = field(default_factory=dict)
     cache_from: Sequence[CacheImport] = ()
     cache_to: Sequence[CacheExport] = ()
+    no_cache_stages: frozenset[str] = frozenset()
+    client: BuildClient | None = None
+    """Who is asked for what a build turns out to need."""
 
     @property
     def cache_exports(self) -> Sequence[CacheExport]:
@@ -84,6 +94,37 @@ class BuildOrder:
         inline = CacheExport("inline")
         asked = self.arguments.get(_INLINE_CACHE, "") in ("1", "true")
         return (*self.cache_to, inline) if asked and inline not in self.cache_to else self.cache_to
+
+
+class BuildClient(Protocol):
+    """A client that has more for a build than it sends with the order."""
+
+    async def credentials(self, domain: str) -> Credentials:
+        """Return who to say one is to a registry."""
+        ...
+
+    async def secret(self, id_: str) -> bytes | None:
+        """Return a secret, None when the client does not have it."""
+        ...
+
+    async def agent(self, id_: str) -> Path | None:
+        """Return a socket where the client's ssh agent answers, None when it lends none."""
+        ...
+
+    async def contexts(self, steps: Sequence[Step]) -> Mapping[str, BuildContext]:
+        """Return the contexts that steps need, with the files that they need at least."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build has made, not named yet: an image for each platform, and its layers."""
+
+    images: Sequence[NewImage]
+    platforms: Sequence[Platform]
+    roots: Sequence[Root]
+    files: Sequence[FileTree]
+    """The images' files, in the same order."""
 
 
 class BuildService:
@@ -147,15 +188,30 @@ class BuildService:
             return BaseImage("", {}, known=False)
         return BaseImage(entry.id, entry.image.document)
 
+    async def prune_results(self, keys: Collection[str], keep_s: float) -> set[str]:
+        """Forget those of `keys` that were not used for so long; returns them."""
+        oldest = time.time() - keep_s
+        gone = {one.key for one in self.cache if one.key in keys and one.used_s <= oldest}
+        for key in gone:
+            self.cache.drop(key)
+        async with self._store.changing():
+            await self._store.collect()
+        return gone
+
     async def build(self, order: BuildOrder, progress: Progress | None = None) -> Entry:
         """Build an image and name it; returns it.
 
         Raises DiagnosticsError for what is wrong with the Dockerfile, CommandError when a command
         fails, and other SampanErrors; no image is made then.
         """
-        progress = progress or Silent()
-        dockerfile = parse_dockerfile(order.dockerfile, order.file)
         tags = [tag_name(tag) for tag in order.tags]
+        async with self.solved(order, progress or Silent()) as built:
+            return await self.keep(built, tags)
+
+    @contextlib.asynccontextmanager
+    async def solved(self, order: BuildOrder, progress: Progress) -> AsyncIterator[Built]:
+        """Build, and keep what came of it for as long as the context lasts; see `build`."""
+        dockerfile = parse_dockerfile(order.dockerfile, order.file)
         platforms = list(dict.fromkeys(order.platforms)) or [self._machine]
         async with self._store.operation():
             graph, images = Graph(), dict[tuple[str, str], Entry]()
@@ -166,21 +222,41 @@ class BuildService:
             warnings = [one for evaluation in evaluations for one in evaluation.warnings]
             for warning in dict.fromkeys(warnings):
                 progress.warning(warning)
-            sources = await self._caching.open(order.cache_from, order.credentials, progress)
-            options = replace(self._options(order, images), cache_sources=sources)
-            solver = Solver(self._store, self.cache, self._executor, options, progress)
             steps = [one.target.step for one in evaluations]
-            roots = await solver.solve(*steps)
+            order = await _with_keys(order, steps)
+            sources = await self._caching.open(order.cache_from, order.credentials, progress)
+            options = replace(self._options(order, images, evaluations), cache_sources=sources)
+            solver = Solver(self._store, self.cache, self._executor, options, progress)
+            try:
+                roots = await solver.solve(*steps)
+            finally:
+                await in_thread(shutil.rmtree, options.scratch, ignore_errors=True)
             known, exports = solver.results, order.cache_exports
             records = [await self._caching.inline(exports, known, step) for step in steps]
-            built = [
+            made = [
                 NewImage(_image(evaluation, root, platform, _epoch(order), inline), root.blobs)
                 for evaluation, root, platform, inline in zip(
                     evaluations, roots, platforms, records, strict=True
                 )
             ]
             await self._caching.export(exports, known, steps, order.credentials, progress)
-            return await self._add(built, platforms, tags)
+            trees = Trees(self._store, {})
+            yield Built(made, platforms, roots, [trees.root(root) for root in roots])
+
+    async def keep(self, built: Built, tags: Sequence[str]) -> Entry:
+        """Add the images of a build under full names; returns the one for this machine best."""
+        return await self._add(built.images, built.platforms, tags)
+
+    async def unlisted(self, built: Built) -> tuple[list[Entry], str]:
+        """Return the images of a build without adding them, and the digest of their index.
+
+        There is no index for one image. What they consist of stays while `solved` lasts.
+        """
+        images = built.images
+        if len(images) > 1:
+            images = await self._with_index(images, built.platforms)
+        entries = [await self._store.unlisted(one) for one in images]
+        return entries, images[0].index
 
     async def _add(
         self, built: Sequence[NewImage], platforms: Sequence[Platform], tags: Sequence[str]
@@ -238,7 +314,7 @@ class BuildService:
             order.target,
             order.arguments,
             order.labels,
-            {**contexts, **dict.fromkeys(order.contexts, "local")},
+            {**contexts, **dict.fromkeys((*order.contexts, *order.directories), "local")},
             self._host_allowed,
             None if order.context is None else order.context.ignore,
         )
@@ -249,10 +325,18 @@ class BuildService:
                 return self._store.find(wanted.reference, wanted.platform)
             except (NotFoundError, InvalidError):
                 pass
-        who = credentials_for(order.credentials, parse_reference(wanted.reference).domain)
+        domain = parse_reference(wanted.reference).domain
+        who = credentials_for(order.credentials, domain)
+        if not who and order.client is not None:
+            who = await order.client.credentials(domain)
         return await self._pull(wanted.reference, wanted.platform, who)
 
-    def _options(self, order: BuildOrder, images: Mapping[tuple[str, str], Entry]) -> SolveOptions:
+    def _options(
+        self,
+        order: BuildOrder,
+        images: Mapping[tuple[str, str], Entry],
+        evaluations: Sequence[Evaluation],
+    ) -> SolveOptions:
         contexts = dict(order.contexts)
         if order.context is not None:
             contexts[""] = order.context
@@ -268,6 +352,8 @@ class BuildService:
             contexts=contexts,
             scratch=self._scratch / secrets.token_hex(8),
             no_cache=order.no_cache,
+            no_cache_stages=order.no_cache_stages,
+            places={key: place for one in evaluations[::-1] for key, place in one.places.items()},
             secrets=order.secrets,
             ssh=order.ssh,
             proxies=proxies,
@@ -277,6 +363,31 @@ class BuildService:
             epoch_s=_epoch(order),
             parallel=max(2, os.cpu_count() or 1),
         )
+
+
+async def _with_keys(order: BuildOrder, ends: Sequence[Step]) -> BuildOrder:
+    """Return the order with what its steps want of the client: files, secrets, agents."""
+    if order.client is None:
+        return order
+    secrets_, ssh = dict(order.secrets), dict(order.ssh)
+    steps = list(walk(*ends))
+    contexts = {**await order.client.contexts(steps), **order.contexts}
+    if any(isinstance(one, GitFiles) for step in steps for one in getattr(step, "sources", ())):
+        for name in ("GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"):
+            secret = await order.client.secret(name)
+            if secret is not None:
+                secrets_[name] = secret
+    for step in steps:
+        for mount in step.mounts if isinstance(step, RunStep) else ():
+            if mount.type == "secret" and mount.id not in secrets_:
+                secret = await order.client.secret(mount.id)
+                if secret is not None:
+                    secrets_[mount.id] = secret
+            elif mount.type == "ssh" and mount.id not in ssh:
+                agent = await order.client.agent(mount.id)
+                if agent is not None:
+                    ssh[mount.id] = agent
+    return replace(order, contexts=contexts, secrets=secrets_, ssh=ssh)
 
 
 def _image(

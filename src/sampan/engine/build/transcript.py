@@ -8,8 +8,8 @@ from typing import Any
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError
 from sampan.engine.build.events import EventStream
-from sampan.images.build.commands import CommandError
 from sampan.images.build.progress import StepStatus
+from sampan.images.core.build.failure import CommandError
 from sampan.images.shell.index import Entry
 
 __all__ = ["Transcript"]

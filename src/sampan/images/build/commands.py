@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sampan.base.errors import InvalidError, NotFoundError, SampanError
+from sampan.base.errors import InvalidError, NotFoundError
 from sampan.images.build.cache import Root
 from sampan.images.build.cachemounts import CacheMounts
 from sampan.images.build.copies import Trees
@@ -21,21 +21,14 @@ from sampan.images.build.hostfiles import HostFiles
 from sampan.images.build.options import SolveOptions
 from sampan.images.build.progress import Progress
 from sampan.images.build.selection import Selection, content_digest
+from sampan.images.core.build.failure import CommandError
 from sampan.images.core.build.steps import RunStep, StepMount, inputs
 from sampan.images.shell.store import ImageStore
 from sampan.images.shell.thread import in_thread
 
-__all__ = ["CommandError", "CommandRunner"]
+__all__ = ["CommandRunner"]
 
 _SECRET_MODE: Final = 0o400
-
-
-class CommandError(SampanError):
-    """A command of the build has failed; `exit_code` is its own."""
-
-    def __init__(self, command: str, exit_code: int) -> None:
-        super().__init__(f"The command '{command}' returned a non-zero code: {exit_code}")
-        self.exit_code = exit_code
 
 
 class CommandRunner:
@@ -87,6 +80,8 @@ class CommandRunner:
                         env.append(f"{mount.env}={self._secret(mount).decode()}")
                     elif bind is not None:
                         binds.append(bind)
+                        if mount.type == "ssh":
+                            env.append(f"SSH_AUTH_SOCK={mount.target}")
                 if step.script is not None:
                     binds.append(stack.enter_context(self._script(step)))
                 execution = self._execution(step, parent, key, binds, env)

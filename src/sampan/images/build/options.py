@@ -9,6 +9,7 @@ from pathlib import Path
 from sampan.dockerfile.ignore import IgnoreRules
 from sampan.images.build.cachesource import CacheSource
 from sampan.images.build.repositories import GitAccess
+from sampan.images.core.build.places import StepPlace
 from sampan.images.shell.index import Entry
 
 __all__ = ["BuildContext", "SolveOptions"]
@@ -33,6 +34,10 @@ class SolveOptions:
     contexts: Mapping[str, BuildContext]
     scratch: Path
     no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    places: Mapping[int, StepPlace] = field(default_factory=dict)
+    """Where steps come from, by their identity."""
+
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     ssh: Mapping[str, Path] = field(default_factory=dict)
     proxies: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sampan.base.diagnostic import Diagnostic
+from sampan.base.errors import SampanError
+from sampan.images.core.build.places import StepPlace
 
 __all__ = ["Progress", "Silent", "StepStatus"]
 
@@ -22,6 +24,8 @@ class StepStatus:
     completed_s: float | None = None
     cached: bool = False
     error: str = ""
+    failure: SampanError | None = None
+    place: StepPlace | None = None
     internal: bool = False
     """It is no step of the Dockerfile: work on the way to it. The build may survive its error."""
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.base.errors import InvalidError, SampanError
 from sampan.images.build.cache import BuildCache, Root
@@ -102,22 +102,26 @@ class Solver:
             return Root()
         name = self._names[id(step)]
         before = [self._names[id(one)] for one in inputs(step)]
-        status = StepStatus(name, step_name(step), before, started_s=time.time())
+        place = self._options.places.get(id(step))
+        status = StepStatus(name, step_name(step), before, started_s=time.time(), place=place)
         try:
             root, cached = await self._result(step, roots, status)
         except asyncio.CancelledError:
             raise
         except SampanError as error:
-            self._tell(status, error=str(error))
+            self._tell(status, failure=error)
             raise
         self._tell(status, cached=cached)
         return root
 
-    def _tell(self, status: StepStatus, *, cached: bool = False, error: str = "") -> None:
+    def _tell(
+        self, status: StepStatus, *, cached: bool = False, failure: SampanError | None = None
+    ) -> None:
         now = time.time()
         began = status.started_s or now
-        told = StepStatus(status.key, status.name, status.inputs, began, now, cached, error)
-        self._progress.step(told)
+        error = str(failure) if failure is not None else ""
+        told = replace(status, started_s=began, completed_s=now, cached=cached, error=error)
+        self._progress.step(replace(told, failure=failure))
 
     async def _result(
         self, step: Step, roots: Sequence[Root], status: StepStatus
@@ -144,7 +148,9 @@ class Solver:
 
     async def _known(self, key: str, parent: Root, status: StepStatus) -> Root | None:
         """Return a result that is known here or elsewhere; `parent` is what its layer goes upon."""
-        if self._options.no_cache:
+        stages = self._options.no_cache_stages
+        fresh = status.place is not None and status.place.stage.lower() in stages
+        if self._options.no_cache or fresh:
             return None
         root = self._cache.find(key)
         if root is not None and self._copier.has(root):

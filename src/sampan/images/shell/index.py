@@ -269,6 +269,10 @@ class ImageIndex:
             entry.index = index or entry.index
         return entry
 
+    def entry(self, id_: str, manifest: Descriptor, index: str = "") -> Entry:
+        """Return what an image would be in the index, without adding it."""
+        return Entry(id_, manifest, self._images, index=index)
+
     def family(self, entry: Entry) -> list[Entry]:
         """Return the images of the same index, this one first."""
         if not entry.index:

@@ -231,6 +231,11 @@ class ImageStore:
             return "+gzip"
         return "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
 
+    async def unlisted(self, new: NewImage) -> Entry:
+        """Return an image whose blobs are here without adding it; within an operation."""
+        manifest = new.manifest or await self.describe(new.image, new.blobs)
+        return self.index.entry(new.image.id, manifest, new.index)
+
     async def add(self, new: NewImage) -> Entry:
         """Add an image whose blobs are here; within an operation."""
         [entry] = await self.add_all([new])

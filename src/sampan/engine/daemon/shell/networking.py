@@ -223,7 +223,7 @@ class ContainerNetworking:
         daemon = DnsSettings(options.dns, options.dns_search, options.dns_options)
         found = settled(_dns(host), daemon, self.networks.host_resolution.get())
         addresses: list[str] = []
-        extra = extra_hosts(host, self._host_gateway())
+        extra = extra_hosts(host, self.host_gateway())
         resolver = ""
         if sandbox is not None:
             addresses = [str(one) for each in sandbox.endpoints for one in each.addresses()]
@@ -234,7 +234,8 @@ class ContainerNetworking:
         own = own_hosts(container, addresses)
         write_files(container, resolv, extra, own, of_the_host=mode == "host")
 
-    def _host_gateway(self) -> str:
+    def host_gateway(self) -> str:
+        """Return the address that `host-gateway` stands for, "" when there is none."""
         given = self._engine.options.network.host_gateway_ips
         if given:
             return given[0]

@@ -34,6 +34,7 @@ from sampan.images.core.build.checks import (
 )
 from sampan.images.core.build.config import ImageConfig
 from sampan.images.core.build.metadata import apply_metadata
+from sampan.images.core.build.places import StepPlace, places_of
 from sampan.images.core.build.request import (
     HOST,
     SCRATCH,
@@ -63,6 +64,8 @@ class Evaluation:
     target: StageState
     stages: Mapping[int, StageState]
     warnings: Sequence[Diagnostic]
+    places: Mapping[int, StepPlace]
+    """Where steps come from, by their identity."""
 
 
 class Evaluator:
@@ -77,6 +80,7 @@ class Evaluator:
         self.scope = Scope(dockerfile, request)
         self.states: dict[int, StageState] = {}
         self.warnings: list[Diagnostic] = []
+        self.places: dict[int, StepPlace] = {}
         self._bases = bases
 
     def run(self) -> Evaluation:
@@ -92,15 +96,19 @@ class Evaluator:
         for name, value in self.request.labels.items():
             target.config.fields.setdefault("Labels", {})[name] = value
         warnings = selected(self.dockerfile, self.request, self.scope, self.warnings)
-        return Evaluation(target, self.states, tuple(warnings))
+        return Evaluation(target, self.states, tuple(warnings), self.places)
 
     def _stage(self, planned: PlannedStage) -> StageState:
         state = self._begin(planned)
-        for trigger in state.config.on_build:
-            self._instruction(state, self._trigger(trigger, planned, state.escape))
-        state.config.on_build = []
-        for instruction in planned.stage.instructions:
+        triggers, state.config.on_build = state.config.on_build, []
+        trail = [(planned.stage.start.line, state.step)]
+        made = [self._trigger(one, planned, state.escape) for one in triggers]
+        for instruction in (*made, *planned.stage.instructions):
+            before = state.step
             self._instruction(state, instruction)
+            if state.step is not before:
+                trail.append((instruction.line, state.step))
+        self.places = {**places_of(planned, trail), **self.places}
         return state
 
     def _begin(self, planned: PlannedStage) -> StageState:

@@ -1,0 +1,1 @@
+"""Sessions, contexts, builds and results."""
