@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.gobuild.test_targets import sampan_go
 from sampan.base.errors import InvalidError
 from sampan.gobuild.core.baseimages import base_image, image_refusal
 from sampan.gobuild.core.binary.inspection import Inspection, inspect_binary
+from sampan.gobuild.core.binary.lines import place_of
 from sampan.gobuild.core.binary.report import compared, facts
 from sampan.gobuild.shell.binaries import inspected
 
@@ -286,3 +288,35 @@ def test_the_command_in_all_forms_and_exit_codes(tmp_path: Path) -> None:
     missing = sampan_go("inspect", str(tmp_path / "none"))
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1
     assert sampan_go("inspect", str(tmp_path)).returncode == 2
+
+
+@pytest.fixture(scope="module")
+def real_files() -> tuple[bytes, ...]:
+    """What is a program or library on this machine: its Python, and Go's gofmt when it is there."""
+    paths = [Path(sys.executable).resolve()]
+    if go := shutil.which("go"):
+        root = subprocess.check_output([go, "env", "GOROOT"], text=True).strip()
+        paths.append(Path(root, "bin", "gofmt"))
+    return tuple(path.read_bytes() for path in paths)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_real_files_that_were_damaged_are_read_or_refused_soon(
+    real_files: tuple[bytes, ...], data: st.DataObject
+) -> None:
+    whole = data.draw(st.sampled_from(real_files))
+    tables = (0, 64, int.from_bytes(whole[40:48], "little"))  # header, segments, sections
+    changed = bytearray(whole[: len(whole) - data.draw(st.sampled_from((0, 0, 5000, 500_000)))])
+    for _ in range(data.draw(st.integers(1, 12))):
+        at = data.draw(st.sampled_from(tables)) + data.draw(st.integers(0, 2000))
+        piece = data.draw(st.binary(min_size=1, max_size=8))
+        changed[at : at + len(piece)] = piece
+    begun = time.process_time()
+    try:
+        for one in inspect_binary("app", bytes(changed)):
+            facts(one)
+            place_of(one.executable, one.executable.entry)
+    except InvalidError:
+        pass
+    assert time.process_time() - begun < 10
