@@ -38,6 +38,7 @@ from sampan.store.shell.outcome import Outcome, Unheard
 from sampan.store.shell.passwords import Passwords
 from sampan.store.shell.peer_tls import peer_client_tls
 from sampan.store.shell.storage import Storage
+from sampan.store.shell.wal_files import NoSpaceError
 
 __all__ = ["Node", "RemovedError"]
 
@@ -377,7 +378,15 @@ class Node:
         self.log.current.release(index)
 
     def no_space(self, error: Exception) -> None:
-        """Take the news that the disk is full."""
+        """Take the news that the disk is full.
+
+        Among several members the log of this one alone waits for room: an alarm would stop all.
+        """
+        if isinstance(error, NoSpaceError) and self.membership.raft is not None:
+            self.logger.error(
+                "the disk of this member is full; the others go on without it", error=str(error)
+            )
+            return
         self.raise_no_space(str(error))
 
     def log_failed(self, error: Exception) -> None:
