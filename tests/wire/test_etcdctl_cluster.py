@@ -351,3 +351,32 @@ def test_members_speak_tls_and_take_only_certificates_they_were_told(tmp_path: P
         ]
         server.launch()
         server.until("--peer-cert-allowed-cn", 30)
+
+
+def test_a_snapshot_becomes_a_cluster_of_three(cluster: Cluster, tmp_path: Path) -> None:
+    ok(cluster.address(0), "put", "saved", "once")
+    ok(cluster.address(0), "snapshot", "save", str(tmp_path / "saved.db"))
+    ok(cluster.address(0), "put", "saved", "twice")
+    three = Cluster(tmp_path, PACE)
+    peers = dict(pair.split("=", 1) for pair in three.founders.split(","))
+    restores = [
+        subprocess.Popen(
+            [
+                *SAMPAN.command[:-1],
+                *("etcdutl", "snapshot", "restore", str(tmp_path / "saved.db")),
+                f"--data-dir={tmp_path / name}",
+                f"--name={name}",
+                f"--initial-cluster={three.founders}",
+                f"--initial-advertise-peer-urls={url}",
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        for name, url in peers.items()
+    ]
+    assert [one.wait() for one in restores] == [0, 0, 0]
+    with three:
+        until(lambda: three.leader() >= 0)
+        for number in range(3):
+            assert ok(three.address(number), "get", "saved") == "saved\nonce\n"
+        assert {"m0", "m1", "m2"} == set(member_ids(three.endpoints))
+        assert member_ids(three.endpoints) != member_ids(cluster.endpoints)

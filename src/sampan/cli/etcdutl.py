@@ -123,7 +123,7 @@ def status(path: Path, write_out: str) -> None:
 @click.argument("path", metavar="FILE", type=_file)
 @click.option("--data-dir", type=_file, help="The new directory; <name>.etcd without it.")
 @click.option("--name", default="default", show_default=True, help="Name of the member.")
-@click.option("--initial-cluster", default="", help="name=URL of this member.")
+@click.option("--initial-cluster", default="", help="name=URL of every member.")
 @click.option("--initial-cluster-token", default="etcd-cluster", show_default=True)
 @click.option("--initial-advertise-peer-urls", default="http://localhost:2380", show_default=True)
 @click.option("--skip-hash-check", is_flag=True, help="The file is a copied database file.")
@@ -133,7 +133,7 @@ def status(path: Path, write_out: str) -> None:
 def restore(path: Path, data_dir: Path | None, skip_hash_check: bool, **cluster: Any) -> None:
     """Make a new data directory of a snapshot, this server's or etcd's."""
     from sampan.cli.etcd_config import load
-    from sampan.store.core.cluster import derive_cluster_id, derive_member_id
+    from sampan.store.shell.bootstrap import founders_of
     from sampan.store.shell.datadir import Membership
     from sampan.store.shell.snapshot import restore as make_directory
 
@@ -145,13 +145,11 @@ def restore(path: Path, data_dir: Path | None, skip_hash_check: bool, **cluster:
     config = load(arguments, {}, str).config
     if config is None:
         return
-    peers = [str(url) for url in config.initial_advertise_peer_urls]
-    member_id = derive_member_id(peers, config.initial_cluster_token)
-    membership = Membership(
-        config.name, derive_cluster_id([member_id]), member_id, config.initial_cluster_token
-    )
+    cluster_id, founders = founders_of(config)
+    member_id = next(member.id for member in founders if member.name == config.name)
+    membership = Membership(config.name, cluster_id, member_id, config.initial_cluster_token)
     target = data_dir or Path(config.directory)
-    found = make_directory(path, target, membership, skip_hash_check=skip_hash_check)
+    found = make_directory(path, target, membership, founders, skip_hash_check=skip_hash_check)
     print(
         f"restored {found.total_key} pairs up to revision {found.revision} into {target}\n"
         f"start the server with --name {config.name} --data-dir {target}"

@@ -8,13 +8,18 @@ from typing import Final
 from sampan.raft import ConfState
 from sampan.store.core.backend import META_BUCKET, Backend
 
-__all__ = ["CONF_STATE", "load_conf_state", "store_conf_state"]
+__all__ = ["CONF_STATE", "format_conf_state", "load_conf_state", "store_conf_state"]
 
 CONF_STATE: Final = b"confState"
 
 
 def store_conf_state(backend: Backend, state: ConfState) -> None:
     """Keep `state` with the writes of the entry that brought it about."""
+    backend.put(META_BUCKET, CONF_STATE, format_conf_state(state))
+
+
+def format_conf_state(state: ConfState) -> bytes:
+    """Return the stored form of a membership."""
     fields: dict[str, object] = {
         "voters": list(state.voters),
         "learners": list(state.learners),
@@ -23,8 +28,7 @@ def store_conf_state(backend: Backend, state: ConfState) -> None:
         "auto_leave": state.auto_leave,
     }
     kept = {name: value for name, value in fields.items() if value}
-    raw = json.dumps(kept, separators=(",", ":")).encode()
-    backend.put(META_BUCKET, CONF_STATE, raw)
+    return json.dumps(kept, separators=(",", ":")).encode()
 
 
 def load_conf_state(backend: Backend) -> ConfState:

@@ -24,7 +24,7 @@ from sampan.store.shell.peers import ask
 from sampan.store.shell.wal_files import holds_nothing
 from sampan.wire.grpc.status import RpcError
 
-__all__ = ["BootstrapError", "Origin", "Start", "decide"]
+__all__ = ["BootstrapError", "Origin", "Start", "decide", "founders_of"]
 
 _DEFAULT_TOKEN: Final = "etcd-cluster"
 _PROBE_S: Final = 1.0
@@ -123,13 +123,20 @@ def _same_cluster(config: EtcdConfig, found: Membership) -> Membership:
     return replace(found, name=config.name)
 
 
-async def _found(config: EtcdConfig, named: Mapping[str, Sequence[str]], tls: ClientTls) -> Start:
+def founders_of(config: EtcdConfig) -> tuple[int, list[Member]]:
+    """Return the cluster's ID and its first members by ID, as `--initial-cluster` names them."""
     token = config.initial_cluster_token
     founders = [
-        Member(derive_member_id(urls, token), tuple(urls), name) for name, urls in named.items()
+        Member(derive_member_id(urls, token), tuple(urls), name)
+        for name, urls in named_members(config).items()
     ]
     founders.sort(key=lambda member: member.id)
-    cluster_id = derive_cluster_id([member.id for member in founders])
+    return derive_cluster_id([member.id for member in founders]), founders
+
+
+async def _found(config: EtcdConfig, named: Mapping[str, Sequence[str]], tls: ClientTls) -> Start:
+    token = config.initial_cluster_token
+    cluster_id, founders = founders_of(config)
     member_id = next(member.id for member in founders if member.name == config.name)
     await _refuse_second_start(config, named, Identity(cluster_id, member_id), tls)
     membership = Membership(config.name, cluster_id, member_id, token)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,12 +20,17 @@ from typing import Final, Protocol, TypeVar
 
 from sampan.base.checksum import crc32c
 from sampan.base.errors import SampanError
+from sampan.base.log import Logger
+from sampan.raft import ConfState
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
 from sampan.store.core.bolt import BoltReader, BoltWriter
-from sampan.store.core.confstate import CONF_STATE
+from sampan.store.core.cluster import Member
+from sampan.store.core.confstate import CONF_STATE, format_conf_state
+from sampan.store.core.wal import HardState, SnapshotMark
 from sampan.store.shell.datadir import DataDir, Membership
 from sampan.store.shell.lmdb_file import CONSISTENT_INDEX, TERM, LmdbFile
-from sampan.store.shell.wal_files import fsync_directory
+from sampan.store.shell.wal_files import WalIdentity, fsync_directory
+from sampan.store.shell.wal_writer import Wal
 from sampan.store.shell.write_buffer import WriteBuffer
 
 __all__ = [
@@ -226,12 +231,17 @@ def check_digest(path: Path) -> None:
 
 
 def restore(
-    path: Path, data_dir: Path, membership: Membership, *, skip_hash_check: bool = False
+    path: Path,
+    data_dir: Path,
+    membership: Membership,
+    members: Sequence[Member] = (),
+    *,
+    skip_hash_check: bool = False,
 ) -> SnapshotStatus:
     """Make a new data directory from a snapshot of Sampan's or etcd's; return what is in it.
 
-    The old members are left out: the directory belongs to `membership`. It appears whole or not at
-    all. Raises SnapshotError.
+    The old members are left out: the directory belongs to `membership`, in a cluster of `members`
+    (none: of its own). It appears whole or not at all. Raises SnapshotError.
     """
     data_dir = data_dir.absolute()
     if data_dir.exists() and any(data_dir.iterdir()):
@@ -242,7 +252,7 @@ def restore(
     partial = data_dir.with_name(data_dir.name + ".part")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        _fill(path, partial, membership)
+        _fill(path, partial, membership, members)
         if data_dir.exists():
             data_dir.rmdir()
         partial.rename(data_dir)
@@ -254,7 +264,7 @@ def restore(
     return found
 
 
-def _fill(path: Path, data_dir: Path, membership: Membership) -> None:
+def _fill(path: Path, data_dir: Path, membership: Membership, members: Sequence[Member]) -> None:
     directory = DataDir.open(data_dir, membership)
     directory.backend_path.parent.mkdir(mode=0o700, parents=True)
     with reading(path) as reader:
@@ -265,9 +275,33 @@ def _fill(path: Path, data_dir: Path, membership: Membership) -> None:
         try:
             for buffer in buckets_of(reader, members=False):
                 backend.write(buffer, index, max(term, 1))
+            if len(members) > 1:
+                index, term = max(index, 1), max(term, 1)
+                backend.write(_cluster_of(members), index, term)
+                _begin_log(directory, membership, index, term)
         finally:
             backend.close()
     directory.close()
+
+
+def _begin_log(directory: DataDir, membership: Membership, index: int, term: int) -> None:
+    """Write the log of a member that begins with a snapshot and has voted for nobody."""
+    identity = WalIdentity(membership.cluster_id, membership.member_id)
+    silent = Logger(lambda text: None, lambda: 0.0)
+    log = Wal.open(directory.wal_path, identity, applied_index=index, log=silent)
+    try:
+        log.begin_behind(SnapshotMark(index, term), HardState(term, 0, index))
+    finally:
+        log.close()
+
+
+def _cluster_of(members: Sequence[Member]) -> WriteBuffer:
+    """Return what a backend says of members that begin with the same content."""
+    buffer = WriteBuffer()
+    buffer.small["members"] = {f"{each.id:x}".encode(): each.to_json() for each in members}
+    state = ConfState(voters=tuple(each.id for each in members))
+    buffer.small[META_BUCKET] = {CONF_STATE: format_conf_state(state)}
+    return buffer
 
 
 def buckets_of(reader: BoltReader, *, members: bool) -> Iterator[WriteBuffer]:
