@@ -149,8 +149,7 @@ def until_at(port: int, target: int, deadline: float) -> None:
 
 
 def report(results: Results, peers: Sequence[Peer], args: argparse.Namespace) -> str:
-    arguments = " ".join(sys.argv[1:])
-    command = f'make bench ARGS="cluster {arguments}"'.replace(' "', '"')
+    command = f'make bench ARGS="{" ".join(["cluster", *args.given])}"'
     versions = " and ".join(f"`{peer.version()}`" for peer in peers)
     return f"""Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}.
 
@@ -186,7 +185,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--etcd", default=shutil.which("etcd"), help="the real etcd")
     parser.add_argument("--place", type=Path, default=None, help="where the data goes")
     parser.add_argument("--no-report", action="store_true", help="print, do not write the report")
-    return parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return parser.parse_args(given, argparse.Namespace(given=given))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
