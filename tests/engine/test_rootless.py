@@ -189,3 +189,27 @@ def test_containers_outlive_the_daemon(engine: EngineServer) -> None:
     engine.start()
     assert engine.out("inspect", "-f", "{{.State.Pid}}", "tough") == pid
     assert engine.docker("exec", "tough", "true").returncode == 0
+
+
+def test_an_image_is_built(engine: EngineServer, tmp_path: Path) -> None:
+    text = (
+        "FROM busybox AS tools\nWORKDIR /made\nCOPY a .\nRUN echo ran >> a\n"
+        "FROM busybox\nCOPY --from=tools --chmod=600 /made/a /\nRUN --network=none cat /a > /b\n"
+        "RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t "
+        "touch /c/x /t/y && id -u >> /b\n"
+    )
+    (tmp_path / "Dockerfile").write_text(text)
+    (tmp_path / "a").write_text("sent\n")
+    words = ("build", "-t", "made", str(tmp_path))
+    engine.docker(*words, env={"DOCKER_BUILDKIT": "0"})
+    assert engine.run("made", "cat", "/b") == "sent\nran\n0\n"
+    again = engine.docker(*words, env={"DOCKER_BUILDKIT": "0"})
+    assert again.stdout.count(b"Using cache") == 6
+    owned = "FROM busybox\nCOPY --chown=1000:50 a /\nRUN --network=none stat -c %u:%g /a > /b\n"
+    (tmp_path / "Dockerfile").write_text(owned)
+    done = engine.docker(*words, check=False, env={"DOCKER_BUILDKIT": "0"})
+    if many(engine):
+        assert engine.run("made", "cat", "/b") == "1000:50\n"
+    else:
+        assert b"a daemon without root has more ids" in done.stdout + done.stderr
+    engine.docker("rmi", "-f", "made")

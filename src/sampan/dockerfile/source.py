@@ -91,6 +91,9 @@ def read_source(text: str, file: str = "Dockerfile") -> Source:
     reader = _Reader(file, [line.removesuffix("\r") for line in lines])
     if len(text) > _BYTES_LIMIT or len(lines) > _LINES_LIMIT:
         raise reader.fail(1, f"the file is larger than {_BYTES_LIMIT >> 20} MiB or too long")
+    for number, line in enumerate(reader.lines, 1):
+        if "\0" in line:
+            raise reader.fail(number, "a null character stands here", column=line.index("\0") + 1)
     reader.directives = _read_directives(reader)
     found = list(_read_lines(reader))
     if not found:
@@ -152,7 +155,7 @@ def _read_line(reader: _Reader) -> Line:
         nested, _, body = _split_keyword(rest)
         inner = nested.upper()
     if inner in _WITH_HEREDOCS and "<<" in body:
-        heredocs = [_read_heredoc(reader, match) for match in _heredoc_words(reader, body)]
+        heredocs = [_read_heredoc(reader, one, first) for one in _heredoc_words(reader, body)]
     span = Span(reader.file, first, column, reader.at, len(reader.lines[reader.at - 1]))
     return Line(word.upper(), rest, word, span, tuple(heredocs), tuple(reader.comment))
 
@@ -194,8 +197,8 @@ def _heredoc_words(reader: _Reader, body: str) -> list[re.Match[str]]:
     return found
 
 
-def _read_heredoc(reader: _Reader, match: re.Match[str]) -> Heredoc:
-    """Take the lines up to the one that ends the document."""
+def _read_heredoc(reader: _Reader, match: re.Match[str], instruction: int) -> Heredoc:
+    """Take the lines up to the one that ends the document; it belongs to that line's words."""
     first = reader.at + 1
     quoted = match[3]
     name = quoted.strip("\"'")
@@ -210,7 +213,7 @@ def _read_heredoc(reader: _Reader, match: re.Match[str]) -> Heredoc:
         content.append(bare + "\n")
     else:
         detail = f"No line consists of {name} alone."
-        raise reader.fail(first - 1, f"unterminated heredoc {name}", detail)
+        raise reader.fail(instruction, f"unterminated heredoc {name}", detail)
     span = Span(reader.file, first, 1, reader.at, len(name))
     number = int(match[1]) if match[1] else 0
     return Heredoc(name, "".join(content), quoted == name, strip_tabs, number, span)

@@ -27,6 +27,7 @@ from sampan.images.core.build.steps import (
 from sampan.images.core.platform import Platform
 
 AMD64, ARM = Platform("linux", "amd64"), Platform("linux", "arm", "v6")
+ZEROS = "0" * 64
 REQUEST = BuildRequest(AMD64, AMD64)
 BASE: dict[str, Any] = {"config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "User": "me"}}
 
@@ -168,10 +169,10 @@ def test_sources_of_copy_and_add() -> None:
     (context,) = found.sources
     assert isinstance(context, ContextFiles)
     assert (context.patterns, found.chown) == (("a", "b"), "1")
-    added = copied(built("FROM a\nADD --checksum=sha256:00 https://example.org/x.tgz /x\n"))
+    added = copied(built(f"FROM a\nADD --checksum=sha256:{ZEROS} https://example.org/x.tgz /x\n"))
     (url,) = added.sources
     assert isinstance(url, Url)
-    assert (url.url, url.checksum) == ("https://example.org/x.tgz", "sha256:00")
+    assert (url.url, url.checksum) == ("https://example.org/x.tgz", f"sha256:{ZEROS}")
     inline = copied(built("FROM a\nENV W=world\nCOPY <<F /f\nhello '$W' \\$W\nF\n"))
     (file,) = inline.sources
     assert isinstance(file, InlineFile)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -30,7 +31,9 @@ _QEMU: Final = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}
 
 
 class BuildNetwork(Protocol):
-    """Networks for the commands of builds."""
+    """Networks for the commands of builds; `shared` tells that they have the machine's own."""
+
+    shared: bool
 
     async def open(self, key: str) -> str | None:
         """Make a network; returns the path of its namespace, None for the machine's own."""
@@ -45,16 +48,25 @@ class ContainerExecutor:
     """Runs commands through the zygote, below `run_root`."""
 
     def __init__(
-        self, zygote: Zygote, run_root: Path, architecture: str, network: BuildNetwork
+        self,
+        zygote: Zygote,
+        run_root: Path,
+        architecture: str,
+        network: BuildNetwork,
+        *,
+        rootless: bool = False,
     ) -> None:
         self._zygote = zygote
         self._run_root = run_root
         self._architecture = architecture
         self._network = network
+        self._rootless = rootless
 
     async def execute(self, execution: Execution, sink: Sink) -> int:
         """Run a command to its end; see `Executor`."""
         self._check_platform(execution.platform.architecture)
+        if execution.network == "default" and self._network.shared:
+            execution = replace(execution, network="host")
         place = self._run_root / execution.key
         (place / "rootfs").mkdir(mode=0o700, parents=True)
         networked = execution.network == "default"
@@ -88,6 +100,7 @@ class ContainerExecutor:
             architecture=self._architecture,
             netns_path=netns,
             files=_name_files(execution, place),
+            rootless=self._rootless,
         )
         spec = specification(record, around)
         spec["mounts"] += [mount for bind in execution.binds for mount in _mounts(bind)]

@@ -20,7 +20,7 @@ from sampan.base.errors import InvalidError, NotFoundError
 from sampan.dockerfile.stages import Dockerfile, parse_dockerfile
 from sampan.engine.build.caching import Caching
 from sampan.engine.build.executor import ContainerExecutor
-from sampan.engine.build.network import BridgeNetwork
+from sampan.engine.build.network import BridgeNetwork, MachineNetwork
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.build.cache import BuildCache, Root
 from sampan.images.build.copies import Trees
@@ -422,7 +422,8 @@ def build_service(engine: Engine) -> BuildService:
         engine.zygote,
         options.exec_root / "containers",
         engine.architecture,
-        BridgeNetwork(engine.networking.networks),
+        MachineNetwork() if options.rootless else BridgeNetwork(engine.networking.networks),
+        rootless=options.rootless,
     )
     return BuildService(
         engine.images,

@@ -42,6 +42,7 @@ class Origins(Protocol):
         ...
 
 
+_SHA256: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _URL: Final = re.compile(r"https?://\S+")
 _SHOWN_LIMIT: Final = 10_000
 
@@ -202,6 +203,8 @@ def _added(instruction: Add, words: Sequence[str], expander: Expander) -> list[F
             commit = checksum or repository.checksum
             found.append(GitFiles(replace(repository, checksum=commit), instruction.keep_git_dir))
         elif _URL.fullmatch(word):
+            if checksum and not _SHA256.fullmatch(checksum):
+                raise InvalidError(f"invalid checksum {checksum!r}: use sha256:<64 hex digits>")
             found.append(Url(word, checksum, bool(instruction.unpack)))
     return found
 
