@@ -11,10 +11,13 @@ from sampan.gobuild.core.isa.instruction import decode
 
 __all__ = ["instruction_level", "printed_bytes"]
 
+_BYTES = re.compile(r"instruction bytes:((?:\s+0x[0-9a-f]{1,2})+)", re.IGNORECASE)
+
 
 def printed_bytes(text: str) -> bytes:
     """Return the bytes behind `instruction bytes:`, empty without."""
-    match = re.search(r"instruction bytes:((?:\s+0x[0-9a-f]{1,2})+)", text, re.IGNORECASE)
+    at = text.find("instruction bytes:")
+    match = _BYTES.match(text, at) if at >= 0 else None
     return bytes(int(one, 16) for one in match[1].split()) if match else b""
 
 

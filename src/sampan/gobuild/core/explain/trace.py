@@ -68,7 +68,9 @@ class Trace:
 def read_trace(text: str) -> Trace:
     """Return what the first trace of a text says; an empty Trace when there is none."""
     reason = _reason(text)
-    signal = re.search(r"\[signal (SIG\w+)", text) or re.search(r"\b(SIG[A-Z]{3,6}): ", text)
+    signal = None
+    if "SIG" in text:
+        signal = re.search(r"\[signal (SIG\w+)", text) or re.search(r"\b(SIG[A-Z]{3,6}): ", text)
     begin = text.find("goroutine ")
     first = _GOROUTINE.search(text, text.rfind("\n", 0, begin) + 1) if begin >= 0 else None
     count = 0
