@@ -75,6 +75,7 @@ FAULTS: list[tuple[str, dict[str, str], list[str]]] = [
     ("level with a capital", {"a.sh": "export GOAMD64=V3\n"}, ["level-invalid"]),
     ("variant as a level", {"Makefile": "GOARM ?= v7\n"}, ["level-invalid"]),
     ("arm64 without a minor", {"a.sh": "GOARM64=v8 go build\n"}, ["level-invalid"]),
+    ("extension with a plus", {"a.sh": "GOARM64=v8.0+lse go build\n"}, ["level-invalid"]),
     ("386 with a coprocessor", {"a.sh": "GO386=387 go build\n"}, ["level-invalid"]),
     ("uname's name", {"a.sh": "GOARCH=x86_64 go build\n"}, ["platform-unknown"]),
     ("macos", {"Makefile": "GOOS := macos\n"}, ["platform-unknown"]),

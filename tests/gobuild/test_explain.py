@@ -189,6 +189,8 @@ def test_encodings() -> None:
         text = decoded(data)
         assert first(text) in ("deadlock", "")
     assert first(decoded(words.encode("utf-16"))) == "deadlock"
+    coloured = words.replace("all goroutines", "all \x1b[31;1mgoroutines\x1b[0m")
+    assert first(decoded(coloured.encode())) == "deadlock"
     # A letter whose lower case is longer shifts all places behind it.
     assert first("İİİ\n" + words) == "deadlock"
 

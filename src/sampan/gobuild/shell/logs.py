@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sys
 from typing import Final
 
@@ -11,6 +12,7 @@ from sampan.base.errors import InvalidError
 __all__ = ["decoded", "read_log"]
 
 _LIMIT_BYTES: Final = 64 << 20
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def read_log(path: str) -> str:
@@ -25,9 +27,14 @@ def read_log(path: str) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """Return the text of bytes: UTF-8, or UTF-16 with its mark; what is neither is replaced."""
+    """Return the text of bytes: UTF-8, or UTF-16 with its mark; what is neither is replaced.
+
+    A terminal's colours are left out: they stand within the words.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", "replace")
     else:
         text = data.decode("utf-8-sig", "replace")
+    if "\x1b" in text:
+        text = _COLOUR.sub("", text)
     return text.replace("\r\n", "\n")

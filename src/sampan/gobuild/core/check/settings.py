@@ -19,7 +19,7 @@ __all__ = ["Setting", "check_pair", "check_settings", "check_value", "settings_o
 _LEVEL_NAMES: Final = sorted({one.variable for one in LEVELS.values()}, key=len, reverse=True)
 _NAMES: Final = ("GOOS", "GOARCH", *_LEVEL_NAMES, "CGO_ENABLED")
 _ASSIGNED: Final = re.compile(
-    rf"(?<![\w$.{{-])({'|'.join(_NAMES)})(?:\s*[:?]?=\s*|:[ \t]+)([\"']?)([A-Za-z0-9_.,-]+)\2"
+    rf"(?<![\w$.{{-])({'|'.join(_NAMES)})(?:\s*[:?]?=\s*|:[ \t]+)([\"']?)([A-Za-z0-9_.,+-]+)\2"
     r"(?=[\"'\s;&|)\\]|$)"
 )
 _OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
