@@ -298,7 +298,7 @@ def test_warnings_are_told_with_their_places(buildx: Buildx, tmp_path: Path) -> 
 def test_an_interrupted_build_leaves_nothing(buildx: Buildx, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY . /\nRUN echo begun && sleep 4242\n")
     server = buildx.engine
-    command = [str(require("docker")), "buildx", "build", "--progress=plain", str(tmp_path)]
+    command = [str(require("docker-buildx")), "build", "--progress=plain", str(tmp_path)]
     environment = {"DOCKER_HOST": server.url, "DOCKER_CONFIG": str(server.place), "PATH": "/bin"}
     environment["HOME"] = str(tmp_path)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as client:
