@@ -171,3 +171,10 @@ def test_a_write_that_a_crash_cut_short_is_as_if_it_had_not_been(tmp_path: Path)
     assert list(found.entries) == run_of(1, 1, 2), "the tail and the vote come together or not"
     assert found.hard_state == HardState(1, 1, 0)
     assert any("torn" in line for line in lines.text)
+
+
+def test_a_member_with_a_vote_and_no_entries_begins_at_nothing(tmp_path: Path) -> None:
+    """It joined, heard of a term and restarted; the leader's first entry must fit."""
+    found = saved(tmp_path, [[work(term=8, vote=1)]])
+    assert (found.base, found.entries) == ((0, 0), [])
+    assert found.hard_state == HardState(8, 1, 0)

@@ -10,8 +10,14 @@ from collections.abc import Callable
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
+from typing import Final
+
+from sampan.sim.outcome import Violation
 
 __all__ = ["Later", "World"]
+
+MOST_EVENTS_PER_S: Final = 5000
+"""Ten times what a busy cluster of five needs; more is members that answer each other forever."""
 
 
 class Later:
@@ -67,7 +73,7 @@ class World:
             self.lines.append(line)
 
     def run_until(self, time_ms: float) -> None:
-        """Let everything happen that is planned up to then."""
+        """Let everything happen that is planned up to then. Raises Violation for a storm."""
         queue = self._queue
         while queue and queue[0][0] <= time_ms:
             at, _, later = heappop(queue)
@@ -76,4 +82,6 @@ class World:
             self.now_ms = at
             self.events += 1
             later.action()
+            if self.events > MOST_EVENTS_PER_S * (10 + at / 1000):
+                raise Violation("storm", f"{self.events} events by {at:.0f} ms, and no end")
         self.now_ms = time_ms
