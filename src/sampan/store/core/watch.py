@@ -275,11 +275,16 @@ class WatchHub:
     def replaced(self, seen_rev: int) -> None:
         """The store's content was replaced by a newer one, up to which nobody was notified.
 
-        Everybody has seen everything up to `seen_rev` and catches up from there.
+        Everybody has seen everything up to `seen_rev` and catches up from there; who waits for a
+        revision that is still to come goes on waiting.
         """
+        revision = self.history.revision
         for watcher in list(self._synced):
+            next_rev = max(watcher.min_rev, seen_rev + 1)
+            if next_rev > revision:
+                continue
             self._exit(watcher)
-            watcher.min_rev = max(watcher.min_rev, seen_rev + 1)
+            watcher.min_rev = next_rev
             self._unsynced[watcher] = None
         self.wake()
 
