@@ -65,7 +65,9 @@ class Peer:
                 self.raw_gone.set()
                 return None
             case "/other-protocol":
-                (await request.hijack()).hand_to(Shout())
+                stream = await request.hijack()
+                stream.hand_to(Shout())
+                await stream.wait_gone()
                 return None
             case "/fails":
                 await request.hijack()
