@@ -45,7 +45,7 @@ def test_whatever_is_applied_is_on_disk(tmp_path: Path, latency_s: float) -> Non
         sink = Recorder()
         log = SingleLog(open_wal(tmp_path), sink, sink)
         monkey = pytest.MonkeyPatch()
-        monkey.setattr(log, "_latency_s", latency_s)
+        monkey.setattr(log._worker, "latency_s", latency_s)
         proposed = 0
         for turn in range(30):
             for _ in range(turn * 11 % 17):

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from queue import SimpleQueue
-from time import perf_counter
 from typing import Final, Protocol
 
 from sampan.base.errors import SampanError
@@ -28,18 +25,12 @@ from sampan.store.shell.failpoints import hit
 from sampan.store.shell.replication import PeerTransport, SnapshotSource
 from sampan.store.shell.single_log import LogClosedError, LogReports
 from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
+from sampan.store.shell.wal_worker import WalWorker
 from sampan.store.shell.wal_writer import Wal
 from sampan.wire.grpc.status import RpcError
 
 __all__ = ["RaftLog", "SnapshotStore"]
 
-INLINE_LATENCY_S: Final = 0.002
-"""A flush runs inline while it takes less than this on average."""
-
-INLINE_ENTRIES: Final = 2000
-"""A batch with more entries than this is flushed in the worker thread."""
-
-SMOOTHING: Final = 0.1
 RETRY_S: Final = 1.0
 """How long a full disk is left alone before the write is tried again."""
 
@@ -87,7 +78,6 @@ class RaftLog:
         self._wal = wal
         self._snapshots = snapshots
         self._reports = reports
-        self._observe_flush = observe_flush
         self._tick_s = tick_s
         self._loop = asyncio.get_running_loop()
         self._transport: PeerTransport | None = None
@@ -99,13 +89,11 @@ class RaftLog:
         self._installing = False
         self._on_leader: list[asyncio.Event] = []  # set when leader or role changes
         self._prepared: dict[int, Path] = {}
-        self._latency_s = INLINE_LATENCY_S / 2
         self._refusal: WalError | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._worker: threading.Thread | None = None
+        self._worker = WalWorker(reports.no_space, observe_flush)
 
     def start(self, transport: PeerTransport) -> None:
         """Speak to the other members from now on, and let time pass."""
@@ -202,7 +190,7 @@ class RaftLog:
         if wal is None or self._refusal is not None:
             return
         index = min(index, self.replica.cache.first_index() - 1)
-        self._run(lambda: wal.release(index))
+        self._worker.run(lambda: wal.release(index))
 
     # ---- in (`PeerSink`)
 
@@ -302,11 +290,11 @@ class RaftLog:
         """Write all that waits, here or in the worker."""
         work, self._unwritten = self._unwritten, []
         entries = sum(len(ready.entries) for ready in work)
-        if entries <= INLINE_ENTRIES and self._latency_s <= INLINE_LATENCY_S:
+        if self._worker.inline(entries):
             self._written(work, self._save(work))
         else:
             self._set_writing(True)
-            self._run(lambda: self._save_in_worker(work))
+            self._worker.run(lambda: self._save_in_worker(work))
 
     def _write_behind(self) -> None:
         """Write when what was sent has left, so that all members write at the same time.
@@ -330,19 +318,10 @@ class RaftLog:
             self._idle.set()
 
     def _save(self, work: Sequence[Ready]) -> WalError | None:
-        if self._wal is None:
+        wal = self._wal
+        if wal is None:
             return None
-        started_s = perf_counter()
-        try:
-            flushed = raft_wal.save(self._wal, work)
-        except WalError as error:
-            return error
-        if flushed:
-            took_s = perf_counter() - started_s
-            self._latency_s += SMOOTHING * (took_s - self._latency_s)
-            if self._observe_flush is not None:
-                self._observe_flush(took_s)
-        return None
+        return self._worker.timed(lambda: raft_wal.save(wal, work))
 
     def _save_in_worker(self, work: Sequence[Ready]) -> None:
         error = self._save(work)
@@ -367,8 +346,8 @@ class RaftLog:
             messages = self.replica.written(ready)
             if messages and self._transport is not None:
                 self._transport.send(messages)
-        if self._wal is not None and self._wal.wants_spare:
-            self._prepare_spare(self._wal)
+        if self._wal is not None:
+            self._worker.prepare_spare(self._wal)
 
     # ---- a disk that is full or broken
 
@@ -440,26 +419,7 @@ class RaftLog:
             return failed
         return None
 
-    # ---- the worker
-
-    def _prepare_spare(self, wal: Wal) -> None:
-        def prepare() -> None:
-            try:
-                wal.prepare_spare()
-            except NoSpaceError as error:
-                self._loop.call_soon_threadsafe(self._reports.no_space, error)
-
-        threading.Thread(target=prepare, name="wal-spare", daemon=True).start()
-
-    def _run(self, job: Callable[[], None]) -> None:
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="wal", daemon=True)
-            self._worker.start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+    # ---- the end
 
     async def close(self) -> None:
         """Hand leadership over if that is quick, refuse what comes, and close the files."""
@@ -471,9 +431,7 @@ class RaftLog:
         self.replica.stop(self._refusal)
         if self._transport is not None:
             await self._transport.close()
-        if self._worker is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(self._worker.join)
+        await asyncio.to_thread(self._worker.close)
         if self._wal is not None:
             self._wal.close()
 

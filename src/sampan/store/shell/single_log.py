@@ -8,30 +8,19 @@ the flush itself; otherwise a worker thread does it, and what arrives meanwhile 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
-from time import perf_counter
-from typing import Final, Protocol
+from typing import Protocol
 
 from sampan.base.errors import SampanError, invariant
 from sampan.raft import ConfChange
 from sampan.store.core.log import LogSink
 from sampan.store.shell.failpoints import hit
 from sampan.store.shell.wal_files import NoSpaceError, WalError, WalFailedError
+from sampan.store.shell.wal_worker import WalWorker
 from sampan.store.shell.wal_writer import Wal
 from sampan.wire.grpc.status import RpcError
 
 __all__ = ["LogClosedError", "LogReports", "MemoryLog", "SingleLog"]
-
-INLINE_LATENCY_S: Final = 0.002
-"""A flush runs inline while it takes less than this on average."""
-
-INLINE_ENTRIES: Final = 2000
-"""A batch with more entries than this is flushed in the worker thread."""
-
-SMOOTHING: Final = 0.1
-SPARE_RETRY_S: Final = 5.0
 
 _Batch = tuple[int, list[bytes], list[object]]
 
@@ -80,7 +69,6 @@ class SingleLog:
         self._wal = wal
         self._sink = sink
         self._reports = reports
-        self._observe_flush = observe_flush
         self._history = history or wal.replay
         self._not_alone = not_alone
         self._taker: Callable[[list[bytes], list[object]], None] | None = None
@@ -90,13 +78,9 @@ class SingleLog:
         self._durable_index = wal.last_index
         self._in_flight = 0
         self._scheduled = False
-        self._latency_s = INLINE_LATENCY_S / 2
-        self._spare_after_s = 0.0
         self._refusal: WalError | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._worker: threading.Thread | None = None
-        self._sparer: threading.Thread | None = None
+        self._worker = WalWorker(reports.no_space, observe_flush)
 
     @property
     def leads(self) -> bool:
@@ -166,14 +150,13 @@ class SingleLog:
         entries, contexts = self._entries, self._contexts
         self._entries, self._contexts = [], []
         self._refusal = self._refusal or LogClosedError("another log took over")
-        if self._worker is not None:
-            self._jobs.put(None)
+        self._worker.end()
         taker(entries, contexts)
 
     def release(self, index: int) -> None:
         """Let segments go whose entries are all at or before `index`, soon."""
         if self._refusal is None:
-            self._run(lambda: self._wal.release(index))
+            self._worker.run(lambda: self._wal.release(index))
 
     async def close(self) -> None:
         """Flush what was proposed, refuse what comes after, and close the files."""
@@ -181,11 +164,7 @@ class SingleLog:
             self._drained = self._loop.create_future()
             await self._drained
         self._refusal = self._refusal or LogClosedError("the server is stopping")
-        if self._worker is not None:
-            self._jobs.put(None)
-            self._worker.join()
-        if self._sparer is not None:
-            self._sparer.join()
+        self._worker.close()
         self._wal.close()
 
     def _flush(self) -> None:
@@ -198,7 +177,7 @@ class SingleLog:
             self._check_drained()
             return
         batch = (self._durable_index + 1, entries, contexts)
-        if self._inline(len(entries)):
+        if self._worker.inline(len(entries)):
             self._scheduled = False
             error = self._write(batch)
             self._durable_index = self._wal.last_index
@@ -206,23 +185,11 @@ class SingleLog:
             self._check_drained()
         else:
             self._in_flight = len(entries)
-            self._run(lambda: self._write_in_worker(batch))
-
-    def _inline(self, count: int) -> bool:
-        return count <= INLINE_ENTRIES and self._latency_s <= INLINE_LATENCY_S
+            self._worker.run(lambda: self._write_in_worker(batch))
 
     def _write(self, batch: _Batch) -> WalError | None:
         first_index, entries, _ = batch
-        started_s = perf_counter()
-        try:
-            self._wal.append(self.term, first_index, entries)
-        except WalError as error:
-            return error
-        took_s = perf_counter() - started_s
-        self._latency_s += SMOOTHING * (took_s - self._latency_s)
-        if self._observe_flush is not None:
-            self._observe_flush(took_s)
-        return None
+        return self._worker.timed(lambda: self._wal.append(self.term, first_index, entries))
 
     def _write_in_worker(self, batch: _Batch) -> None:
         error = self._write(batch)
@@ -239,7 +206,7 @@ class SingleLog:
             return
         if not self._entries:
             self._scheduled = False
-        elif error is not None or self._inline(len(self._entries)):
+        elif error is not None or self._worker.inline(len(self._entries)):
             self._loop.call_soon(self._flush)
         else:
             self._flush()
@@ -251,8 +218,7 @@ class SingleLog:
         first_index, entries, contexts = batch
         if error is None:
             self._apply(first_index, entries, contexts)
-            if self._wal.wants_spare:
-                self._prepare_spare()
+            self._worker.prepare_spare(self._wal)
             return
         durable = 0
         if isinstance(error, NoSpaceError):
@@ -282,32 +248,6 @@ class SingleLog:
     def _check_drained(self) -> None:
         if self._drained is not None and not self._scheduled and not self._drained.done():
             self._drained.set_result(None)
-
-    def _prepare_spare(self) -> None:
-        now_s = perf_counter()
-        if now_s < self._spare_after_s:
-            return
-        self._spare_after_s = now_s + SPARE_RETRY_S
-        self._sparer = threading.Thread(
-            target=self._prepare_spare_in_thread, name="wal-spare", daemon=True
-        )
-        self._sparer.start()
-
-    def _prepare_spare_in_thread(self) -> None:
-        try:
-            self._wal.prepare_spare()
-        except NoSpaceError as error:
-            self._loop.call_soon_threadsafe(self._reports.no_space, error)
-
-    def _run(self, job: Callable[[], None]) -> None:
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="wal", daemon=True)
-            self._worker.start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
 
 
 class MemoryLog:
