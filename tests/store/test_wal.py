@@ -85,10 +85,13 @@ def test_a_record_inside_a_value_is_not_mistaken_for_one() -> None:
     assert wal.classify_tail(torn, 2, 0) is Tail.TORN
 
 
-def test_a_very_large_batch_is_split() -> None:
+def test_a_very_large_batch_is_split(tmp_path: Path) -> None:
     entries = [bytes(6 << 20)] * 3
-    records = wal.encode_batch(7, 1, 10, entries)
-    assert [wal.read_record(each, 7, 0).first_index for each in records] == [10, 11]  # type: ignore[union-attr]
+    log = open_wal(tmp_path, applied_index=9)
+    log.append(1, 10, entries)
+    assert [each.first_index for each in log.records()] == [10, 11]
+    log.close()
+    assert entries_of(tmp_path, applied_index=9) == entries
 
 
 def test_written_batches_are_replayed(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ from sampan.raft.message import (
 from sampan.raft.node import Node
 from sampan.raft.options import Options, ReadMode
 from sampan.raft.ready import MemberStatus, Ready, Status
-from sampan.raft.storage import MemoryStorage, Storage
+from sampan.raft.storage import EntryWindow, MemoryStorage, Storage
 
 __all__ = [
     "Change",
@@ -98,6 +98,7 @@ __all__ = [
     "ConfState",
     "Entry",
     "EntryType",
+    "EntryWindow",
     "HardState",
     "MemberStatus",
     "MemoryStorage",

@@ -1,4 +1,4 @@
-"""What the algorithm reads of the durable log, and a storage in memory.
+"""What the algorithm reads of the durable log, what storages share, and one in memory.
 
 The algorithm only reads; writing what a Ready carries is the caller's work (see `sampan.raft`).
 """
@@ -19,7 +19,7 @@ from sampan.raft.message import (
     limit_size,
 )
 
-__all__ = ["MemoryStorage", "Storage"]
+__all__ = ["EntryWindow", "MemoryStorage", "Storage"]
 
 
 class Storage(Protocol):
@@ -48,23 +48,16 @@ class Storage(Protocol):
         """Return the newest snapshot. Raises SnapshotUnavailable while there is none to give."""
 
 
-class MemoryStorage:
-    """A Storage that keeps everything in memory; also the model for real ones in tests."""
+class EntryWindow:
+    """The newest entries of a log in memory, and the place behind which they begin.
 
-    def __init__(self, conf_state: ConfState | None = None) -> None:
-        """Start empty; `conf_state` is the membership that all members agree to start with."""
-        self._hard_state = HardState()
-        self._snapshot = Snapshot(0, 0, conf_state or ConfState())
-        self._entries: list[Entry] = []
-        self._base = (0, 0)  # index and term of the entry before the first one kept
+    What storages that keep entries have in common. `base` is index and term of the entry before the
+    first one kept; (0, 0) for the whole log.
+    """
 
-    def initial_state(self) -> tuple[HardState, ConfState]:
-        """Return the hard state and the newest snapshot's membership."""
-        return self._hard_state, self._snapshot.conf_state
-
-    def set_hard_state(self, state: HardState) -> None:
-        """Keep `state`."""
-        self._hard_state = state
+    def __init__(self, base: tuple[int, int] = (0, 0), entries: Sequence[Entry] = ()) -> None:
+        self._base = base
+        self._entries = list(entries)
 
     def first_index(self) -> int:
         """Return the index of the first entry kept."""
@@ -75,7 +68,7 @@ class MemoryStorage:
         return self._base[0] + len(self._entries)
 
     def term(self, index: int) -> int:
-        """Return the term of the entry at `index`."""
+        """Return the term of the entry at `index`. Raises Compacted or Unavailable."""
         base = self._base[0]
         if index < base:
             raise Compacted(f"entry {index} is compacted, the log begins behind {base}")
@@ -86,13 +79,34 @@ class MemoryStorage:
         return self._entries[index - base - 1].term
 
     def entries(self, low: int, high: int, max_bytes: int = NO_LIMIT) -> Sequence[Entry]:
-        """Return entries [low, high) as far as `max_bytes` allows, but at least one."""
+        """Return entries [low, high) as far as `max_bytes` allows, but at least one.
+
+        Raises Compacted or Unavailable.
+        """
         base = self._base[0]
         if low <= base:
             raise Compacted(f"entry {low} is compacted, the log begins behind {base}")
         if high > self.last_index() + 1:
             raise Unavailable(f"entry {high - 1} is behind the last one, {self.last_index()}")
         return limit_size(self._entries[low - base - 1 : high - base - 1], max_bytes)
+
+
+class MemoryStorage(EntryWindow):
+    """A Storage that keeps everything in memory; also the model for real ones in tests."""
+
+    def __init__(self, conf_state: ConfState | None = None) -> None:
+        """Start empty; `conf_state` is the membership that all members agree to start with."""
+        super().__init__()
+        self._hard_state = HardState()
+        self._snapshot = Snapshot(0, 0, conf_state or ConfState())
+
+    def initial_state(self) -> tuple[HardState, ConfState]:
+        """Return the hard state and the newest snapshot's membership."""
+        return self._hard_state, self._snapshot.conf_state
+
+    def set_hard_state(self, state: HardState) -> None:
+        """Keep `state`."""
+        self._hard_state = state
 
     def snapshot(self) -> Snapshot:
         """Return the newest snapshot."""

@@ -10,24 +10,19 @@ from collections.abc import Sequence
 
 from sampan.base.errors import invariant
 from sampan.raft import (
-    Compacted,
     ConfState,
     Entry,
+    EntryWindow,
     HardState,
     Snapshot,
     SnapshotUnavailable,
-    Unavailable,
 )
-from sampan.raft.message import limit_size
 
 __all__ = ["EntryCache"]
 
 
-class EntryCache:
-    """A `sampan.raft.Storage` over entries that are durable in the write-ahead log.
-
-    `base` is index and term of the entry before the first one kept; (0, 0) for the whole log.
-    """
+class EntryCache(EntryWindow):
+    """A `sampan.raft.Storage` over entries that are durable in the write-ahead log."""
 
     def __init__(
         self,
@@ -36,8 +31,7 @@ class EntryCache:
         hard_state: HardState,
         conf_state: ConfState,
     ) -> None:
-        self._base = base
-        self._entries = list(entries)
+        super().__init__(base, entries)
         self._hard_state = hard_state
         self._applied = Snapshot(0, 0, conf_state)
         self.size_bytes = sum(entry.size_bytes for entry in entries)
@@ -47,34 +41,6 @@ class EntryCache:
     def initial_state(self) -> tuple[HardState, ConfState]:
         """Return hard state and membership as of the start."""
         return self._hard_state, self._applied.conf_state
-
-    def first_index(self) -> int:
-        """Return the index of the first entry kept."""
-        return self._base[0] + 1
-
-    def last_index(self) -> int:
-        """Return the index of the last entry."""
-        return self._base[0] + len(self._entries)
-
-    def term(self, index: int) -> int:
-        """Return the term of an entry. Raises Compacted or Unavailable."""
-        base = self._base[0]
-        if index == base:
-            return self._base[1]
-        if index < base:
-            raise Compacted(f"entry {index} is compacted, the log begins behind {base}")
-        if index > base + len(self._entries):
-            raise Unavailable(f"entry {index} is behind the last one, {self.last_index()}")
-        return self._entries[index - base - 1].term
-
-    def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
-        """Return entries [low, high) as far as `max_bytes` allows, but at least one."""
-        base = self._base[0]
-        if low <= base:
-            raise Compacted(f"entry {low} is compacted, the log begins behind {base}")
-        if high > self.last_index() + 1:
-            raise Unavailable(f"entry {high - 1} is behind the last one, {self.last_index()}")
-        return limit_size(self._entries[low - base - 1 : high - base - 1], max_bytes)
 
     def snapshot(self) -> Snapshot:
         """Return which snapshot could be made now: that of everything applied."""

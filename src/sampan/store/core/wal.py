@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 __all__ = [
+    "BATCH_BYTES",
     "FORMAT_VERSION",
     "HEADER_BYTES",
     "HardState",
@@ -35,7 +36,6 @@ __all__ = [
     "Tail",
     "WalFormatError",
     "classify_tail",
-    "encode_batch",
     "encode_entries",
     "encode_hard_state",
     "encode_snapshot_mark",
@@ -241,15 +241,6 @@ def encode_entries(
         flags |= RecordFlag.HARD_STATE
         payload += _HARD_STATE.pack(hard_state.term, hard_state.vote, hard_state.commit)
     return _encode(salt, RecordKind.ENTRIES, term, first_index, count, payload, flags)
-
-
-def encode_batch(salt: int, term: int, first_index: int, entries: Sequence[bytes]) -> list[bytes]:
-    """Return the ENTRIES records of one batch: one, or several if it is very large."""
-    if len(entries) == 1 or sum(map(len, entries)) <= BATCH_BYTES:
-        return [encode_entries(salt, term, first_index, entries)]
-    half = len(entries) // 2
-    left = encode_batch(salt, term, first_index, entries[:half])
-    return left + encode_batch(salt, term, first_index + half, entries[half:])
 
 
 def encode_hard_state(salt: int, state: HardState) -> bytes:
