@@ -23,6 +23,7 @@ from sampan.store.core.entry import Kind
 from sampan.store.core.hashing import hash_kv
 from sampan.store.core.replica import ENVELOPE
 from sampan.store.pb import rpc_pb2 as pb
+from sampan.store.shell.outcome import Unheard
 from sampan.verify import Budget, Verdict, check
 
 __all__ = ["Simulation", "simulate"]
@@ -31,14 +32,6 @@ HEAL_MS: Final = 60_000.0
 STORM: Final = Weather(0.5, 40.0, lost=0.1, repeated=0.05, late=0.1)
 SLOW_MS: Final = 80.0
 FAST_MS: Final = 0.5
-
-
-class _Unheard:
-    def reply(self, message: bytes) -> None:
-        """Ignore the answer."""
-
-    def fail(self, code: object, message: str, metadata: object = ()) -> None:
-        """Ignore the error."""
 
 
 class Simulation:
@@ -254,7 +247,7 @@ class Simulation:
         self, leader: Member, kind: ChangeType, member_id: int, what: Kind, body: bytes
     ) -> None:
         change = ConfChange((Change(kind, member_id),))
-        context = (_Unheard(), what, None, "", 0)
+        context = (Unheard(), what, None, "", 0)
         leader.replica.propose_membership(change, entry.encode(what, body), context)
         leader.work()
 

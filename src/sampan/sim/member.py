@@ -31,6 +31,7 @@ from sampan.store.core.wal import HardState, RecordFlag, SnapshotMark
 from sampan.store.core.watch import WatchHub
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.store.shell import raft_wal
+from sampan.store.shell.outcome import Unheard
 
 __all__ = ["Member", "Surroundings"]
 
@@ -64,16 +65,6 @@ class Storage:
 
     wal: SimWal = field(default_factory=SimWal)
     committed: Content = field(default_factory=dict)
-
-
-class _Nobody:
-    """A call that ends nowhere."""
-
-    def reply(self, message: bytes) -> None:
-        """Ignore the answer."""
-
-    def fail(self, code: object, message: str, metadata: object = ()) -> None:
-        """Ignore the error."""
 
 
 class Member:
@@ -205,7 +196,7 @@ class Member:
     def _revoke(self, lease_id: int) -> None:
         request = pb.LeaseRevokeRequest(ID=lease_id)
         data = entry.encode(Kind.LEASE_REVOKE, request.SerializeToString())
-        self.replica.propose(data, (_Nobody(), Kind.LEASE_REVOKE, request, "", 0))
+        self.replica.propose(data, (Unheard(), Kind.LEASE_REVOKE, request, "", 0))
 
     def _commit(self) -> None:
         index, term = self.replica.applied_index, self.replica.applied_term

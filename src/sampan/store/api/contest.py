@@ -30,8 +30,9 @@ from sampan.store.core.ranges import prefix_end
 from sampan.store.core.watch_stream import WatchStream
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.store.pb.kv_pb2 import KeyValue
+from sampan.store.shell.outcome import Unheard
 from sampan.wire.grpc.service import ServerCall
-from sampan.wire.grpc.status import Code, Metadata, RpcError
+from sampan.wire.grpc.status import Code, RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,16 +119,6 @@ class Inbox:
         self._stream.close()
 
 
-class _Nobody:
-    """Waits for no answer."""
-
-    def reply(self, message: bytes) -> None:
-        """Ignore it."""
-
-    def fail(self, code: Code, message: str, metadata: Metadata = ()) -> None:
-        """Ignore it."""
-
-
 class Contest:
     """One contest, entered on behalf of a caller with the caller's permissions."""
 
@@ -201,7 +192,7 @@ class Contest:
         with suppress(RpcError):
             identity = self._context.authorize(self._call)
             self._context.propose(
-                Kind.TXN, request.SerializeToString(), _Nobody(), request, identity
+                Kind.TXN, request.SerializeToString(), Unheard(), request, identity
             )
 
     def leader(self) -> pb.RangeResponse:

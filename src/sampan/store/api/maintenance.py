@@ -6,9 +6,8 @@ health probes ask for, needs only some user.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
@@ -22,6 +21,7 @@ from sampan.store.core.entry import Kind
 from sampan.store.core.hashing import hash_in_steps
 from sampan.store.core.version import CLUSTER_VERSION, SERVER_VERSION, STORAGE_VERSION
 from sampan.store.pb import rpc_pb2 as pb
+from sampan.store.shell.steps import in_steps
 from sampan.wire.grpc.service import MethodTable, StreamCall, StreamMethod, UnaryCall
 from sampan.wire.grpc.status import Code, RpcError
 
@@ -121,7 +121,7 @@ class _Maintenance:
         """Hash everything this member has stored."""
         parse(pb.HashRequest, body)
         self._check_admin(call)
-        value = await _in_steps(hash_backend(self._context.backend))
+        value = await in_steps(hash_backend(self._context.backend))
         return pb.HashResponse(header=self._context.header(), hash=value).SerializeToString()
 
     async def hash_kv(self, call: UnaryCall, body: bytes) -> bytes:
@@ -129,14 +129,8 @@ class _Maintenance:
         request = parse(pb.HashKVRequest, body)
         self._check_admin(call)
         steps = hash_in_steps(self._state.mvcc, self._context.backend, request.revision)
-        found = await _in_steps(steps)
-        response = pb.HashKVResponse(
-            header=self._context.header(),
-            hash=found.hash,
-            compact_revision=found.compact_revision,
-            hash_revision=found.revision,
-        )
-        return response.SerializeToString()
+        found = await in_steps(steps)
+        return found.response(self._context.header()).SerializeToString()
 
     async def snapshot(self, call: StreamCall) -> None:
         """Send the whole store as one file, then the SHA-256 of what was sent."""
@@ -197,17 +191,6 @@ def _check_downgrade_target(version: str) -> None:
     major, minor, _ = CLUSTER_VERSION.split(".")
     if (int(found[1]), int(found[2])) != (int(major), int(minor) - 1):
         raise errors.INVALID_DOWNGRADE_TARGET_VERSION()
-
-
-async def _in_steps(steps: Generator[None, None, _T]) -> _T:
-    """Run a long computation to its end, giving way to the event loop at every pause."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            value: _T = done.value
-            return value
-        await asyncio.sleep(0)
 
 
 def methods(context: Context) -> MethodTable:

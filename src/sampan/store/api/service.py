@@ -17,7 +17,7 @@ from sampan.store.core.apply import REQUESTS, Responder, StateMachine
 from sampan.store.core.entry import Kind
 from sampan.store.core.log import Log
 from sampan.store.pb import rpc_pb2 as pb
-from sampan.store.shell.outcome import Outcome
+from sampan.store.shell.outcome import Outcome, barrier
 from sampan.wire.grpc.service import ServerCall, UnaryCall, UnaryMethod
 from sampan.wire.grpc.status import Code, RpcError
 
@@ -135,18 +135,7 @@ class Context:
 
     async def read_barrier(self) -> None:
         """Wait until everything acknowledged before is applied here."""
-        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def ready() -> None:
-            if not passed.done():
-                passed.set_result(None)
-
-        def failed(error: RpcError) -> None:
-            if not passed.done():
-                passed.set_exception(error)
-
-        self.log.read_barrier(ready, failed)
-        await passed
+        await barrier(self.log)
 
     # ---- coroutines
 

@@ -13,6 +13,7 @@ from sampan.base.checksum import crc32c
 from sampan.store.core import errors, revision
 from sampan.store.core.backend import KEY_BUCKET, Backend
 from sampan.store.core.mvcc import Mvcc
+from sampan.store.pb import rpc_pb2 as pb
 
 __all__ = ["KeyHash", "hash_in_steps", "hash_kv"]
 
@@ -23,6 +24,15 @@ class KeyHash(NamedTuple):
     hash: int
     compact_revision: int
     revision: int
+
+    def response(self, header: pb.ResponseHeader) -> pb.HashKVResponse:
+        """Return it as HashKV answers."""
+        return pb.HashKVResponse(
+            header=header,
+            hash=self.hash,
+            compact_revision=self.compact_revision,
+            hash_revision=self.revision,
+        )
 
 
 def hash_kv(mvcc: Mvcc, backend: Backend, at_revision: int = 0) -> KeyHash:

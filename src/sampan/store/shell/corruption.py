@@ -23,7 +23,8 @@ from sampan.store.core.hashing import KeyHash, hash_in_steps
 from sampan.store.pb import rpc_pb2 as pb
 from sampan.store.shell.log_holder import LogHolder
 from sampan.store.shell.member_log import MemberLog, Replication
-from sampan.store.shell.outcome import Outcome
+from sampan.store.shell.outcome import Outcome, barrier
+from sampan.store.shell.steps import in_steps
 from sampan.store.shell.storage import Storage
 from sampan.wire.grpc.status import RpcError
 
@@ -142,32 +143,18 @@ class Corruption:
         await outcome.future
 
     async def _barrier(self) -> None:
-        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._node.log.read_barrier(lambda: passed.set_result(None), passed.set_exception)
-        await passed
+        await barrier(self._node.log)
 
     # ---- hashes
 
     async def _hash(self, revision: int) -> KeyHash:
         steps = hash_in_steps(self._node.state.mvcc, self._node.storage.backend, revision)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                found: KeyHash = done.value
-                return found
-            await asyncio.sleep(0)
+        return await in_steps(steps)
 
     async def _answer(self, body: bytes) -> bytes:
         request = pb.HashKVRequest.FromString(body)
         found = await self._hash(request.revision)
-        answer = pb.HashKVResponse(
-            header=self._node.state.header(),
-            hash=found.hash,
-            compact_revision=found.compact_revision,
-            hash_revision=found.revision,
-        )
-        return answer.SerializeToString()
+        return found.response(self._node.state.header()).SerializeToString()
 
     async def _ask_all(self, revision: int) -> Mapping[int, pb.HashKVResponse]:
         """Return the answers of the members that can be reached and have the revision."""

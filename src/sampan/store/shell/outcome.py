@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from sampan.store.core.log import Log
 from sampan.wire.grpc.status import Code, Metadata, RpcError
 
-__all__ = ["Outcome", "Unheard"]
+__all__ = ["Outcome", "Unheard", "barrier"]
 
 
 class Outcome:
@@ -27,6 +28,22 @@ class Outcome:
         """Take the error."""
         if not self.future.done():
             self.future.set_exception(RpcError(code, message, metadata))
+
+
+async def barrier(log: Log) -> None:
+    """Wait until everything acknowledged before is applied here. Raises RpcError."""
+    passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ready() -> None:
+        if not passed.done():
+            passed.set_result(None)
+
+    def failed(error: RpcError) -> None:
+        if not passed.done():
+            passed.set_exception(error)
+
+    log.read_barrier(ready, failed)
+    await passed
 
 
 class Unheard:

@@ -12,30 +12,15 @@ from typing import Any, Final
 
 from sampan.base.diagnostic import Diagnostic, DiagnosticsError, Severity, Span
 from sampan.base.errors import (
-    ConflictError,
-    DeniedError,
-    InvalidError,
-    LimitError,
-    NotFoundError,
     SampanError,
-    UnavailableError,
-    UnsupportedError,
 )
 from sampan.engine.buildkit.pb import values_pb2
 from sampan.images.core.build.failure import CommandError
+from sampan.wire.grpc.kinds import code_of
 from sampan.wire.grpc.status import Code, RpcError
 
 __all__ = ["Source", "build_failure", "call_failure", "failure_words", "relayed_failure"]
 
-_CODES: Final = (
-    (NotFoundError, Code.NOT_FOUND),
-    (InvalidError, Code.INVALID_ARGUMENT),
-    (ConflictError, Code.FAILED_PRECONDITION),
-    (DeniedError, Code.PERMISSION_DENIED),
-    (UnavailableError, Code.UNAVAILABLE),
-    (LimitError, Code.RESOURCE_EXHAUSTED),
-    (UnsupportedError, Code.UNIMPLEMENTED),
-)
 _DETAILS: Final = "grpc-status-details-bin"
 _PREFIX: Final = "github.com/moby/buildkit/"
 _DETAIL_BYTES: Final = 48 * 1024
@@ -72,8 +57,7 @@ def build_failure(
 
 def call_failure(error: SampanError) -> RpcError:
     """Return the status of a call that could not be answered; its code says why."""
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), Code.UNKNOWN)
-    return RpcError(code, str(error))
+    return RpcError(code_of(error), str(error))
 
 
 def failure_words(error: SampanError) -> str:

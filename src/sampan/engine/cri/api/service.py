@@ -14,16 +14,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from sampan.base.errors import (
-    ConflictError,
-    DeniedError,
-    InvalidError,
     InvariantError,
-    LimitError,
-    NotFoundError,
     SampanError,
-    UnavailableError,
-    UnsupportedError,
 )
+from sampan.wire.grpc.kinds import code_of
 from sampan.wire.grpc.service import (
     MethodTable,
     StreamCall,
@@ -33,25 +27,11 @@ from sampan.wire.grpc.service import (
 )
 from sampan.wire.grpc.status import Code, RpcError
 
-__all__ = ["code_of", "method_name", "service_methods"]
+__all__ = ["method_name", "service_methods"]
 
 _LOG = logging.getLogger(__name__)
-_CODES: Final = (
-    (NotFoundError, Code.NOT_FOUND),
-    (InvalidError, Code.INVALID_ARGUMENT),
-    (ConflictError, Code.FAILED_PRECONDITION),
-    (DeniedError, Code.PERMISSION_DENIED),
-    (UnavailableError, Code.UNAVAILABLE),
-    (LimitError, Code.RESOURCE_EXHAUSTED),
-    (UnsupportedError, Code.UNIMPLEMENTED),
-)
 _ENDS_WITH_CALLER: Final = frozenset({"ExecSync", "PullImage"})
 """What is given up when the caller goes; everything else runs to its end."""
-
-
-def code_of(error: SampanError) -> Code:
-    """Return the gRPC code of an error."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), Code.UNKNOWN)
 
 
 def method_name(rpc: str) -> str:
