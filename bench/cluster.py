@@ -21,7 +21,7 @@ import grpc
 from bench.loads import KEY, PROBE, fill, h2load, put_many, revision
 from bench.members import Members, NoAnswer
 from bench.peers import Peer
-from bench.report import MIB, Metric, Results, machine, write_section
+from bench.report import MIB, Metric, Results, in_turns, machine, write_section
 
 from sampan.store.pb import rpc_pb2 as pb
 
@@ -44,11 +44,6 @@ METRICS: Final = {
 
 ATTEMPT_S: Final = 0.1
 LATE_S: Final = 600.0
-
-
-def in_turns(round_: int, clusters: Sequence[Members]) -> Sequence[Members]:
-    """Who goes first changes with every round."""
-    return clusters if round_ % 2 == 0 else clusters[::-1]
 
 
 def measure(

@@ -9,13 +9,24 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-__all__ = ["MIB", "REPORT", "ROOT", "Metric", "Results", "machine", "spread", "write_section"]
+__all__ = [
+    "MIB",
+    "REPORT",
+    "ROOT",
+    "Metric",
+    "Results",
+    "in_turns",
+    "machine",
+    "spread",
+    "write_section",
+]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORT: Final = ROOT / "docs" / "benchmarks.md"
 MIB: Final = 1 << 20
+_Peer = TypeVar("_Peer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,11 @@ class Results:
         head = ["what", self.theirs, self.ours, ratio, "goal", ""]
         rows = [head, ["---"] * len(head), *self.rows()]
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def in_turns(round_: int, peers: Sequence[_Peer]) -> Sequence[_Peer]:
+    """Who goes first changes with every round."""
+    return peers if round_ % 2 == 0 else peers[::-1]
 
 
 def spread(figures: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from typing import Final
 
 from bench.loads import PROBE, fill, h2load, watch_events_per_s
 from bench.peers import Peer, Running
-from bench.report import MIB, Metric, Results, machine, write_section
+from bench.report import MIB, Metric, Results, in_turns, machine, write_section
 
 STARTS: Final = 5
 """Starts a round; the median of them is its figure."""
@@ -44,11 +44,6 @@ METRICS: Final = {
     "rss_filled": Metric("resident memory, filled", "MiB", 1.2, False),
     "restart_filled": Metric("kill -9, then exec to first answer, filled", "s", 1, False),
 }
-
-
-def in_turns(round_: int, peers: Sequence[Peer]) -> Sequence[Peer]:
-    """Who goes first changes with every round."""
-    return peers if round_ % 2 == 0 else peers[::-1]
 
 
 def loads(

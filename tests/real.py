@@ -25,6 +25,7 @@ SOURCE = {
     "etcdctl36": "built by .ci/tools.sh",
     "crictl": "built by .ci/tools.sh",
     "grpcurl": "built by .ci/tools.sh",
+    "qemu-aarch64-static": "unpacked by .ci/tools.sh",
     "docker-buildx": "built by .ci/tools.sh",
     "docker-compose-v2": "built by .ci/tools.sh",
     "h2spec": "built by .ci/tools.sh",

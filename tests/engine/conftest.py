@@ -29,6 +29,18 @@ def engine(shared_engine: EngineServer) -> Iterator[EngineServer]:
     shared_engine.clear()
 
 
+@pytest.fixture(scope="module")
+def module_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
+    """An engine for one file, in the machine's network."""
+    require_root()
+    server = EngineServer(tmp_path_factory.mktemp("engine"))
+    try:
+        server.start().load()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def netns() -> Iterator[NetworkNamespace]:
     require_root()

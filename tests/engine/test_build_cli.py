@@ -8,12 +8,11 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from tests.engine_server import EngineServer
-from tests.real import require_root
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -21,14 +20,8 @@ COMMAND = "RUN --network=none "
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
-    require_root()
-    server = EngineServer(tmp_path_factory.mktemp("engine"))
-    try:
-        server.start().load()
-        yield server
-    finally:
-        server.stop()
+def engine(module_engine: EngineServer) -> EngineServer:
+    return module_engine
 
 
 def context(place: Path, dockerfile: str, files: Mapping[str, str] | None = None) -> str:

@@ -8,13 +8,12 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 from tests.engine_server import EngineServer
-from tests.real import require, require_root
+from tests.real import require
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -22,14 +21,8 @@ FROM = b"FROM busybox\n"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
-    require_root()
-    server = EngineServer(tmp_path_factory.mktemp("engine"))
-    try:
-        server.start().load()
-        yield server
-    finally:
-        server.stop()
+def engine(module_engine: EngineServer) -> EngineServer:
+    return module_engine
 
 
 def member(name: str, data: bytes = b"", **more: object) -> tuple[tarfile.TarInfo, bytes]:

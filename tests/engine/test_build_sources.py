@@ -17,7 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 from tests.engine_server import EngineServer
-from tests.real import require, require_root
+from tests.real import require
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -25,14 +25,8 @@ RUN = "RUN --network=none "
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
-    require_root()
-    server = EngineServer(tmp_path_factory.mktemp("engine"))
-    try:
-        server.start().load()
-        yield server
-    finally:
-        server.stop()
+def engine(module_engine: EngineServer) -> EngineServer:
+    return module_engine
 
 
 @pytest.fixture(autouse=True)
