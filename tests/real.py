@@ -25,7 +25,6 @@ SOURCE = {
     "etcdctl36": "built by .ci/tools.sh",
     "crictl": "built by .ci/tools.sh",
     "grpcurl": "built by .ci/tools.sh",
-    "qemu-aarch64-static": "unpacked by .ci/tools.sh",
     "docker-buildx": "built by .ci/tools.sh",
     "docker-compose-v2": "built by .ci/tools.sh",
     "h2spec": "built by .ci/tools.sh",
@@ -46,6 +45,8 @@ SOURCE = {
     "skopeo": "Debian package skopeo",
     "htpasswd": "Debian package apache2-utils",
     "qemu-arm-static": "unpacked from Debian's qemu-user-static by .ci/tools.sh",
+    "qemu-aarch64-static": "unpacked from Debian's qemu-user-static by .ci/tools.sh",
+    "qemu-x86_64-static": "unpacked from Debian's qemu-user-static by .ci/tools.sh",
 }
 
 
