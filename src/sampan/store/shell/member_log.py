@@ -112,22 +112,20 @@ class Replication:
         storage, config = self._storage, self._config
         self._wal = storage.open_wal()
         origin = storage.start_as.origin
-        recovered = storage.recover()
         if config.force_new_cluster and origin is Origin.FOUND:
-            return self._alone(
-                recovered, upto=max(recovered.hard_state.commit, storage.backend.consistent_index)
-            )
+            return self._alone(leaving=True)
         if origin is Origin.ALONE or (origin is Origin.FOUND and not storage.replicated):
-            return self._alone(recovered)
+            return self._alone()
+        recovered = storage.recover()
         storage.check_promises(recovered.hard_state)
         if origin is Origin.FOUNDED:
             recovered = self._found()
         return self._among_others(recovered)
 
-    def _alone(self, recovered: Recovered, *, upto: int | None = None) -> SingleLog | MemoryLog:
-        """Make the log of a lone member; with `upto` it leaves others behind, and what follows."""
+    def _alone(self, *, leaving: bool = False) -> SingleLog | MemoryLog:
+        """Make the log of a lone member, with `leaving` one that leaves all others behind."""
         node, storage = self._node, self._storage
-        if upto is not None:
+        if leaving:
             node.state.cluster.keep_only_me()
             state = ConfState(voters=(storage.member_id,))
             store_conf_state(storage.backend, state)
@@ -137,19 +135,6 @@ class Replication:
             return MemoryLog(
                 node.state, member_id=storage.member_id, not_alone=self.become_replicated
             )
-        entries = [each for each in recovered.entries if upto is None or each.index <= upto]
-        if upto is not None and upto < recovered.base[0] + len(recovered.entries):
-            # Nobody agreed to what lies behind; an entry in its place makes that final.
-            term = recovered.hard_state.term + 1
-            empty = entry.encode(Kind.EMPTY, b"")
-            wal.append(term, upto + 1, [empty])
-            entries.append(Entry(term, upto + 1, empty))
-
-        def history(after_index: int) -> Iterator[tuple[int, list[bytes]]]:
-            for each in entries:
-                if each.index > after_index:
-                    yield each.index, [_plain(each)]
-
         return SingleLog(
             wal,
             node.state,
@@ -158,8 +143,38 @@ class Replication:
             observe_flush=storage.fsync_seconds.observe,
             member_id=storage.member_id,
             not_alone=self.become_replicated,
-            history=history if wal.hard_state is not None or upto is not None else None,
+            history=self._history(wal, leaving=leaving),
         )
+
+    def _history(
+        self, wal: Wal, *, leaving: bool
+    ) -> Callable[[int], Iterator[tuple[int, list[bytes]]]] | None:
+        """Return what a lone member applies at its start; None if that is just what the log holds.
+
+        A log in which others had a part has entries that were replaced. Who leaves them takes
+        along what all had agreed to, and no more.
+        """
+        if wal.hard_state is None and not leaving:
+            return None
+        storage = self._storage
+        recovered = storage.recover()
+        entries = list(recovered.entries)
+        if leaving:
+            upto = max(recovered.hard_state.commit, storage.backend.consistent_index)
+            entries = [each for each in entries if each.index <= upto]
+            if upto < recovered.base[0] + len(recovered.entries):
+                # Nobody agreed to what lies behind; an entry in its place makes that final.
+                term = recovered.hard_state.term + 1
+                empty = entry.encode(Kind.EMPTY, b"")
+                wal.append(term, upto + 1, [empty])
+                entries.append(Entry(term, upto + 1, empty))
+
+        def history(after_index: int) -> Iterator[tuple[int, list[bytes]]]:
+            for each in entries:
+                if each.index > after_index:
+                    yield each.index, [_plain(each)]
+
+        return history
 
     def _found(self) -> Recovered:
         """Write the founders into the empty log, as all of them do."""
