@@ -15,6 +15,7 @@ import pytest
 
 from sampan.raft import Ready, quorum
 from sampan.raft import reads as raft_reads
+from sampan.raft.log import RaftLog
 from sampan.sim import Outcome, Schedule, Settings, plan, shrink, simulate
 from sampan.sim.member import Member
 from sampan.sim.schedule import MIXES, Step
@@ -196,7 +197,23 @@ def lease_ends_early(patch: Patch) -> None:
     patch.setattr(Lessor, "promote", at_once)
 
 
+def stale_candidate_wins(patch: Patch) -> None:
+    """Voters do not look at the candidate's log (committed entries lost)."""
+    patch.setattr(RaftLog, "is_up_to_date", lambda self, index, term: True)
+
+
+def appends_without_a_match(patch: Patch) -> None:
+    """A follower takes entries without comparing the one before them (logs diverge)."""
+
+    def matches(self: RaftLog, index: int, term: int) -> bool:
+        return index <= self.last_index()
+
+    patch.setattr(RaftLog, "matches", matches)
+
+
 BUGS = [
+    stale_candidate_wins,
+    appends_without_a_match,
     vote_forgotten,
     answer_before_the_flush,
     stale_read,

@@ -251,3 +251,40 @@ def test_the_silence_of_a_watcher_tells_what_did_not_take_effect() -> None:
     recorder.watch(5, Watcher(2, 1, b"a", b"c", 3, filters=frozenset({"nodelete"})))
     recorder.notice(1, 5, "events", 4, [put(b"b", 4)])
     assert check(recorder.history).ok
+
+
+def unanswered() -> Recorder:
+    """Two writes without an answer, of which one made revision 3, and a right one behind it."""
+    recorder = puts(b"a")
+    for process, value in ((5, b"this"), (6, b"that")):
+        recorder.invoke(process, 3, Put(b"b", value))
+    recorder.invoke(1, 4, Put(b"c", b"4"))
+    recorder.ok(1, 4, Wrote(4))
+    return recorder
+
+
+def holds(value: bytes) -> Watcher:
+    """What the store really holds, when that value made revision 3."""
+    changes = (put(b"a", 2), Change(b"b", 3, Record(b"b", value, 3, 3, 1)), put(b"c", 4))
+    return Watcher(0, 0, b"\0", b"\0", 2, notices=[Notice("events", 99, 5, 4, changes)])
+
+
+def test_watchers_are_judged_by_what_the_store_holds_where_that_is_known() -> None:
+    recorder = unanswered()
+    recorder.watch(5, Watcher(2, 1, b"b", b"", 2))
+    told = Change(b"b", 3, Record(b"b", b"this", 3, 3, 1))
+    recorder.notice(1, 5, "events", 3, [told])
+    assert check(recorder.history, truth=holds(b"this")).ok
+    assert check(recorder.history, truth=holds(b"that")).kind == "right value"
+
+
+def test_what_the_store_holds_must_be_what_somebody_wrote() -> None:
+    history = unanswered().history
+    assert check(history, truth=holds(b"that")).ok
+    assert check(history, truth=holds(b"else")).kind == "revision without a write"
+
+
+def test_what_the_store_holds_must_be_what_it_acknowledged() -> None:
+    changes = (put(b"a", 2), Change(b"b", 3, Record(b"b", b"?", 3, 3, 1)))
+    truth = Watcher(0, 0, b"\0", b"\0", 2, notices=[Notice("events", 99, 5, 3, changes)])
+    assert check(puts(b"a", b"b").history, truth=truth).kind == "right value"

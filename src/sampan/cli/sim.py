@@ -135,13 +135,14 @@ class _Totals:
     """What all runs came to."""
 
     def __init__(self) -> None:
-        self.runs = self.failed = self.acknowledged = self.crashes = 0
+        self.runs = self.failed = self.undecided = self.acknowledged = self.crashes = 0
         self.simulated_ms = 0.0
 
     def add(self, outcome: Outcome) -> None:
         """Count a run."""
         self.runs += 1
         self.failed += not outcome.ok
+        self.undecided += not outcome.decided
         self.acknowledged += outcome.acknowledged
         self.crashes += outcome.crashes
         self.simulated_ms += outcome.simulated_ms
@@ -150,7 +151,7 @@ class _Totals:
         """Say it in a line."""
         hours = self.simulated_ms / _HOUR_MS
         return (
-            f"{self.runs} runs, {self.failed} failed; {hours:.2f} cluster-hours in {took_s:.1f} s "
-            f"({hours * 3600 / took_s:.0f} times real time), {self.acknowledged} operations "
-            f"acknowledged, {self.crashes} crashes"
+            f"{self.runs} runs, {self.failed} failed, {self.undecided} undecided; "
+            f"{hours:.2f} cluster-hours in {took_s:.1f} s ({hours * 3600 / took_s:.0f} times real "
+            f"time), {self.acknowledged} operations acknowledged, {self.crashes} crashes"
         )

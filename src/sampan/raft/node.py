@@ -66,6 +66,13 @@ class Node:
         """The index of the last entry, durable or not."""
         return self._raft.log.last_index()
 
+    def term_at(self, index: int) -> int:
+        """The term of the entry at `index`, durable or not.
+
+        Raises Compacted before the first one, Unavailable behind the last.
+        """
+        return self._raft.log.term(index)
+
     # --- in
 
     def step(self, message: Message) -> None:

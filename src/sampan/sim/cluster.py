@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from random import Random
 from typing import Final
 
 from sampan.base.errors import InvariantError
-from sampan.raft import Change, ChangeType, ConfChange, Message, MsgType, RaftError
+from sampan.raft import Change, ChangeType, ConfChange, Entry, Message, MsgType, RaftError
 from sampan.sim.backend import Content, content_of
 from sampan.sim.clients import Clients
 from sampan.sim.member import Member
 from sampan.sim.network import Network, Weather
 from sampan.sim.outcome import Outcome, Violation
+from sampan.sim.properties import Properties
 from sampan.sim.schedule import MIXES, Schedule, Step
 from sampan.sim.watching import Watchers
 from sampan.sim.world import World
@@ -47,10 +47,9 @@ class Simulation:
         self.members: dict[int, Member] = {}
         self.clients = Clients(self.world, self)
         self.watchers = Watchers(self.world, self, self.clients.recorder)
+        self.properties = Properties(self.world)
         self.outcome = Outcome(settings.seed, "")
         self._contents: dict[tuple[int, int], Content] = {}
-        self._entries: dict[int, bytes] = {}
-        self._leaders: dict[int, int] = {}
         self._next_member = settings.members + 1
         self._actions: dict[str, Callable[[Step], None]] = {
             "crash": self._crash,
@@ -106,7 +105,7 @@ class Simulation:
         outcome.events = world.events
         outcome.operations = self.clients.operations
         outcome.acknowledged = self.clients.acknowledged
-        outcome.leaders = len(self._leaders)
+        outcome.leaders = self.properties.leaders
         return outcome
 
     def _do(self, step: Step) -> None:
@@ -291,19 +290,21 @@ class Simulation:
         """What a snapshot contains that was sent to a member."""
         return self._contents[member, index]
 
-    def applied(self, member: Member, index: int, data: bytes) -> None:
-        """Watch that nobody applies another entry at an index (state machine safety)."""
-        digest = blake2b(data, digest_size=8).digest()
-        known = self._entries.setdefault(index, digest)
-        if known != digest:
-            raise Violation("state machine safety", f"{member.id} applies another entry {index}")
+    def appends(self, member: Member, entries: Sequence[Entry]) -> None:
+        """A member writes entries."""
+        self.properties.appends(member, entries)
+
+    def applies(self, member: Member, entries: Sequence[Entry]) -> None:
+        """A member applies entries."""
+        self.properties.applies(member, entries)
+
+    def changed(self, member: Member, since: int) -> None:
+        """A member has made changes."""
+        self.properties.changed(member, since)
 
     def leads(self, member: Member, term: int) -> None:
-        """Watch that a term has one leader (election safety)."""
-        self.world.note(f"{member.id} leads term {term}")
-        known = self._leaders.setdefault(term, member.id)
-        if known != member.id:
-            raise Violation("election safety", f"{known} and {member.id} lead term {term}")
+        """A member leads."""
+        self.properties.leads(member, term)
 
     def restarted(self, member: Member) -> None:
         """A member is up: watchers that were on it may go on."""
@@ -334,7 +335,9 @@ class Simulation:
                 member.crash()  # it was removed, which ends its process
         self.clients.look(leader)
         self.watchers.end(leader.mvcc.revision)
-        report = check(self.clients.recorder.history, Budget(steps=2_000_000))
+        history = self.clients.recorder.history
+        report = check(history, Budget(steps=2_000_000), truth=self.properties.truth)
+        self.outcome.decided = report.verdict is not Verdict.UNDECIDED
         if report.verdict is Verdict.VIOLATION:
             raise Violation(report.kind or "linearizability", str(report))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sampan import raft
-from sampan.raft import ConfState, Message, Ready
+from sampan.raft import ConfState, Entry, Message, Ready
 from sampan.sim.backend import Content, content_of, restored
 from sampan.sim.disk import DiskDamaged, DiskFull, SimWal
 from sampan.sim.world import Later, World
@@ -46,8 +46,14 @@ class Surroundings(Protocol):
     def send(self, message: Message) -> None:
         """A message leaves."""
 
-    def applied(self, member: Member, index: int, entry: bytes) -> None:
-        """An entry was applied."""
+    def appends(self, member: Member, entries: Sequence[Entry]) -> None:
+        """Entries are about to be written."""
+
+    def applies(self, member: Member, entries: Sequence[Entry]) -> None:
+        """Entries are about to be applied."""
+
+    def changed(self, member: Member, since: int) -> None:
+        """Entries were applied; their changes have the revisions after `since`."""
 
     def leads(self, member: Member, term: int) -> None:
         """A member leads from now on."""
@@ -225,6 +231,10 @@ class Member:
                 self._install_when_idle()
                 continue
             self._unwritten.append(ready)
+            if ready.entries:
+                self._around.appends(self, ready.entries)
+            if ready.committed_entries:
+                self._around.applies(self, ready.committed_entries)
             self.replica.apply(ready)
             if not self._writing:
                 self._write()
@@ -324,9 +334,9 @@ class Member:
 
     def apply(self, first_index: int, entries: Sequence[bytes], contexts: Sequence[object]) -> None:
         """Apply entries by the production state machine."""
-        for at, one in enumerate(entries):
-            self._around.applied(self, first_index + at, one)
+        before = self.mvcc.revision
         self.state.apply(first_index, entries, contexts)
+        self._around.changed(self, before)
 
     def rejected(self, contexts: Sequence[object], error: Exception) -> None:
         """Tell those who proposed."""
@@ -334,7 +344,6 @@ class Member:
 
     def apply_membership(self, index: int, data: bytes, context: object) -> bool:
         """Apply a change of the membership."""
-        self._around.applied(self, index, data)
         return self.state.apply_membership(index, data, context)
 
     def conf_state_changed(self, conf_state: ConfState) -> None:

@@ -17,11 +17,15 @@ class Violation(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """One run: its trace, what was wrong if anything was, and how much happened."""
+    """One run: its trace, what was wrong if anything was, and how much happened.
+
+    `decided` is False when the checker gave up on what clients saw.
+    """
 
     seed: int
     trace: str
     violation: Violation | None = None
+    decided: bool = True
     simulated_ms: float = 0.0
     events: int = 0
     operations: int = 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from sampan.verify.core.budget import Budget, Exhausted
 from sampan.verify.core.chain import Chain, DeadEnd
-from sampan.verify.core.history import History, Outcome
+from sampan.verify.core.history import History, Outcome, Watcher
 from sampan.verify.core.plan import has_revisions, wrote
 from sampan.verify.core.request import Grant, KeepAlive
 from sampan.verify.core.search import Search, parts
@@ -36,22 +37,30 @@ class Linearity:
     reason: str = ""
 
 
-def linearity(history: History, budget: Budget | None = None, *, strict: bool = False) -> Linearity:
+def linearity(
+    history: History,
+    budget: Budget | None = None,
+    *,
+    strict: bool = False,
+    witnesses: Sequence[Watcher] | None = None,
+) -> Linearity:
     """Check the operations of a history against the model of one store.
 
-    Watchers only help to choose between orders; with `strict` an order must agree with them.
+    Watchers only help to choose between orders; with `strict` an order must agree with them. They
+    are those of the history, if no other `witnesses` are named.
     """
     budget = budget or Budget()
+    testimony = Testimony(history.watchers if witnesses is None else witnesses)
     try:
         if has_revisions(history):
-            return _by_revision(history, budget, strict)
+            return _by_revision(history, budget, testimony, strict)
         return _by_key(history, budget)
     except Exhausted as spent:
         return Linearity(Verdict.UNDECIDED, reason=str(spent))
 
 
-def _by_revision(history: History, budget: Budget, strict: bool) -> Linearity:
-    chain = Chain(history, budget, Testimony(history.watchers), strict)
+def _by_revision(history: History, budget: Budget, testimony: Testimony, strict: bool) -> Linearity:
+    chain = Chain(history, budget, testimony, strict)
     if chain.run():
         return Linearity(Verdict.OK, tuple(chain.steps))
     return Linearity(Verdict.VIOLATION, (), chain.dead_end)

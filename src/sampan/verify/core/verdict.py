@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.verify.core.budget import Budget
 from sampan.verify.core.explain import explain
-from sampan.verify.core.history import History
+from sampan.verify.core.history import History, Watcher
 from sampan.verify.core.linear import Linearity, Verdict, linearity, smallest
 from sampan.verify.core.plan import has_revisions
 from sampan.verify.core.timeline import Timeline
@@ -35,19 +35,27 @@ class Report:
         return "\n".join(self.lines)
 
 
-def check(history: History, budget: Budget | None = None) -> Report:
+def check(
+    history: History, budget: Budget | None = None, *, truth: Watcher | None = None
+) -> Report:
     """Check that the operations are linearizable and that the watchers were told the truth.
 
-    `budget` bounds each search; a check that exceeds it is UNDECIDED, never a guess.
+    `budget` bounds each search; a check that exceeds it is UNDECIDED, never a guess. Who knows what
+    the store really holds passes it as `truth`, a watcher of everything: then only what the store
+    holds explains the answers, and nothing has to be guessed about writes without one.
     """
     budget = budget or Budget()
-    found = linearity(history, budget)
+    if truth is None:
+        found = linearity(history, budget)
+    else:
+        found = linearity(history, budget, strict=True, witnesses=[truth])
+        history = replace(history, watchers=[*history.watchers, truth])
     if found.verdict is Verdict.UNDECIDED:
         return Report(found.verdict, found.reason, (f"undecided: {found.reason}",))
     if found.verdict is Verdict.VIOLATION:
         return _violation(history, found, budget)
     problems = _watched(history, found)
-    if problems and history.watchers:
+    if problems and history.watchers and truth is None:
         # Another order may explain both; the first one found is not the only one.
         again = linearity(history, budget, strict=True)
         if again.verdict is Verdict.OK:
