@@ -70,6 +70,9 @@ class Turns:
     def committed_index(self) -> int:
         return self.last_index
 
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        self.propose(entry, context)
+
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         raise NotImplementedError
 

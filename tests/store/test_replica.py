@@ -90,6 +90,24 @@ def test_a_deposed_leader_serves_no_stale_read() -> None:
     assert old.told["stale"] in ("read 1", str(errors.TIMEOUT_DUE_TO_LEADER_FAIL()))
 
 
+def test_what_only_a_leader_may_propose_is_never_passed_on() -> None:
+    """The end of a lease, by one that leads no more: elsewhere it may have been renewed."""
+    cluster = Cluster(3)
+    old = cluster.elect()
+    old.replica.propose_as_leader(b"by the leader", "led")
+    cluster.settle()
+    assert old.told.pop("led") == "applied"
+    cluster.cut = {old.id}
+    cluster.pass_time(40)
+    assert cluster.leader is not old
+    cluster.cut = set()
+    cluster.pass_time(5)
+    old.replica.propose_as_leader(b"too late", "late")
+    cluster.pass_time(5)
+    assert old.told["late"] == str(errors.NOT_LEADER())
+    assert all(each.applied == [b"by the leader"] for each in cluster.members.values())
+
+
 def test_many_reads_share_one_question() -> None:
     cluster = Cluster(3)
     follower = next(each for each in cluster.members.values() if each is not cluster.elect())

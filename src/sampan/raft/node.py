@@ -57,6 +57,11 @@ class Node:
         return self._raft.term
 
     @property
+    def role(self) -> Role:
+        """What the member is now; `Ready.soft_state` tells of it later."""
+        return self._raft.role
+
+    @property
     def committed(self) -> int:
         """The index up to which entries are known to be committed."""
         return self._raft.log.committed

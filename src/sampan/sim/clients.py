@@ -126,7 +126,7 @@ class Clients:
         elif isinstance(request, Range):
             _read(call, member, request)
         elif isinstance(request, KeepAlive):
-            _renew(call, member, request)
+            member.replica.read(lambda: _renew(call, member, request), _failing(call))
         else:
             kind, message = _entry_of(request)
             data = entry.encode(kind, message.SerializeToString())

@@ -37,6 +37,9 @@ __all__ = ["Member", "Surroundings"]
 
 TICK_MS = 100.0
 COMMIT_MS = 1000.0
+SOCKET_MESSAGES = 500
+"""As many messages wait in the sockets of a paused process."""
+
 TIMES = ReplicaTimes(proposal=70, read=70, read_retry=5, keep=20)
 
 
@@ -109,6 +112,7 @@ class Member:
             return
         self.life += 1
         self.up, self.paused = True, False
+        self._waiting: list[Message] = []
         self._unwritten: list[Ready] = []
         self._writing = False
         self._arrived: Ready | None = None
@@ -171,6 +175,8 @@ class Member:
     def _resume(self, life: int) -> None:
         if self.life == life and self.up:
             self.paused = False
+            waiting, self._waiting = self._waiting, []
+            self.replica.step(waiting)
             self.work()
 
     # ---- time
@@ -202,7 +208,7 @@ class Member:
     def _revoke(self, lease_id: int) -> None:
         request = pb.LeaseRevokeRequest(ID=lease_id)
         data = entry.encode(Kind.LEASE_REVOKE, request.SerializeToString())
-        self.replica.propose(data, (Unheard(), Kind.LEASE_REVOKE, request, "", 0))
+        self.replica.propose_as_leader(data, (Unheard(), Kind.LEASE_REVOKE, request, "", 0))
 
     def _commit(self) -> None:
         index, term = self.replica.applied_index, self.replica.applied_term
@@ -211,10 +217,14 @@ class Member:
     # ---- work, as `RaftLog` does it
 
     def receive(self, message: Message) -> None:
-        """Take a message from another member."""
-        if self.up and not self.paused:
+        """Take a message from another member; one that is paused finds it when it goes on."""
+        if not self.up:
+            return
+        if not self.paused:
             self.replica.step([message])
             self.work()
+        elif len(self._waiting) < SOCKET_MESSAGES:
+            self._waiting.append(message)
 
     def work(self) -> None:
         """Do all the work there is, except what waits for the disk."""

@@ -76,6 +76,12 @@ class Log(Protocol):
         `rejected`. Exactly one of the two happens.
         """
 
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        """As `propose`, but rejected if another member leads by the time it would be sent.
+
+        A lease must not end by the word of a member that led when it was last renewed elsewhere.
+        """
+
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         """Propose to change who the members are; as `propose`, for an entry of a MEMBER_* kind."""
 

@@ -125,6 +125,7 @@ class Replica:
         self._soft = SoftState(0, Role.FOLLOWER)
         self._term = 0
         self._unsent: list[tuple[bytes, object]] = []
+        self._unsent_led: list[tuple[bytes, object]] = []
         self._unsent_changes: list[tuple[ConfChange, object, int]] = []
         self._pending: dict[bytes, tuple[object, int]] = {}
         self._reads: list[_Read] = []
@@ -170,6 +171,10 @@ class Replica:
     def propose(self, entry: bytes, context: object) -> None:
         """Propose an entry; the sink gets it in `apply`, or its context in `rejected`."""
         self._unsent.append((entry, context))
+
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        """Propose what only a leader may; rejected, never passed on, once another one leads."""
+        self._unsent_led.append((entry, context))
 
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         """Propose to change the membership; the sink decides in `apply_membership`."""
@@ -269,7 +274,8 @@ class Replica:
 
     def stop(self, error: Exception) -> None:
         """Tell everybody who waits that there will be no outcome."""
-        unsent, self._unsent = self._unsent, []
+        unsent, self._unsent = self._unsent_led + self._unsent, []
+        self._unsent_led = []
         waiting = [context for context, _ in self._pending.values()]
         self._pending.clear()
         self._unsent_changes.clear()
@@ -291,6 +297,7 @@ class Replica:
         return ENVELOPE + number
 
     def _send_proposals(self) -> None:
+        self._settle_led()
         if not self._soft.leader and not self.leads:
             return  # they wait for a leader, or for their time to be over
         if self._unsent:
@@ -305,6 +312,16 @@ class Replica:
             changes, self._unsent_changes = self._unsent_changes, []
             for change, context, asked in changes:
                 self._send_change(change, context, asked)
+
+    def _settle_led(self) -> None:
+        """Send along what only a leader may propose, or reject it."""
+        led, self._unsent_led = self._unsent_led, []
+        if led and self.node.role is not Role.LEADER:
+            self._sink.rejected([context for _, context in led], errors.NOT_LEADER())
+        elif not self.leads:
+            self._unsent_led = led  # for the next turn: the news of the leadership is on its way
+        else:
+            self._unsent += led
 
     def _send_change(self, change: ConfChange, context: object, asked: int) -> None:
         number = change.context[1:_HEAD_BYTES]

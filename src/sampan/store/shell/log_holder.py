@@ -70,6 +70,10 @@ class LogHolder(Generic[_L]):
         """How many proposed entries are not applied yet."""
         return self.current.pending
 
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        """Propose what only the leader may."""
+        self.current.propose_as_leader(entry, context)
+
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         """Propose to change who the members are."""
         self.current.propose_membership(change, entry, context)

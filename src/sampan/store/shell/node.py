@@ -212,12 +212,18 @@ class Node:
 
     def propose(self, kind: Kind, body: bytes, responder: Responder, request: Any = None) -> None:
         """Put an entry of the server's own into the log, with the right to do anything."""
+        self.log.propose(*self._own(kind, body, responder, request))
+
+    def _own(
+        self, kind: Kind, body: bytes, responder: Responder, request: Any
+    ) -> tuple[bytes, object]:
+        """An entry of the server's own, and its context."""
         user, auth_rev = "", 0
         if self.state.auth.enabled:
             root = self.state.auth.root_identity()
             user, auth_rev = root.user, root.revision
         context = (responder, kind, request, user, auth_rev)
-        self.log.propose(entry.encode(kind, body, user, auth_rev), context)
+        return entry.encode(kind, body, user, auth_rev), context
 
     def _promote(self) -> None:
         # As in etcd, a lease gets the time of an election on top, in which nobody could renew it.
@@ -233,7 +239,8 @@ class Node:
             for lease_id in self.lessor.expired(int(REVOKE_RATE * _LEASE_TICK_S)):
                 request = pb.LeaseRevokeRequest(ID=lease_id)
                 body = request.SerializeToString()
-                self.propose(Kind.LEASE_REVOKE, body, Unheard(), request)
+                revoke = self._own(Kind.LEASE_REVOKE, body, Unheard(), request)
+                self.log.propose_as_leader(*revoke)
             due = self.lessor.due_checkpoints()
             if due:
                 checkpoints = pb.LeaseCheckpointRequest(
@@ -243,7 +250,8 @@ class Node:
                     ]
                 )
                 body = checkpoints.SerializeToString()
-                self.propose(Kind.LEASE_CHECKPOINT, body, Unheard(), checkpoints)
+                written = self._own(Kind.LEASE_CHECKPOINT, body, Unheard(), checkpoints)
+                self.log.propose_as_leader(*written)
 
     async def _auto_compact(self, revision: int) -> None:
         if not self.leading:

@@ -149,6 +149,14 @@ class RaftLog:
         if not self._scheduled:
             self._wake()
 
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        """Propose what only the leader may."""
+        if self._refusal is not None:
+            self._loop.call_soon(self.replica.reject, [context], self._refusal)
+            return
+        self.replica.propose_as_leader(entry, context)
+        self._wake()
+
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         """Propose to change who the members are."""
         if self._refusal is not None:

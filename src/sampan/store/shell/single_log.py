@@ -123,6 +123,10 @@ class SingleLog:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        """Propose: a member that is alone leads."""
+        self.propose(entry, context)
+
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         """Ask the owner for a log that can have members."""
         invariant(self._not_alone is not None, "nobody takes changes of the membership")
@@ -299,6 +303,10 @@ class MemoryLog:
             self._loop.call_soon(self._flush)
         self._entries.append(entry)
         self._contexts.append(context)
+
+    def propose_as_leader(self, entry: bytes, context: object) -> None:
+        """Propose: a member that is alone leads."""
+        self.propose(entry, context)
 
     def propose_membership(self, change: ConfChange, entry: bytes, context: object) -> None:
         """Ask the owner for a log that can have members."""
