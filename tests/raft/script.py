@@ -4,6 +4,7 @@ cluster N [OPTION=VALUE ...]   members 1..N that know each other; options of `Op
 add ID                         one more process, with an empty storage
 tick ID|all [COUNT]            campaign ID   propose ID DATA ...   read ID CONTEXT
 conf ID +4 ~5 -2 [via=TRANSITION]   add voter 4 and learner 5, remove 2; nothing: leave
+announce ID                    tell what is committed, with patient_commit
 transfer ID TARGET   forget ID   unreachable ID MEMBER   report ID MEMBER lost|delivered
 ready ID                       do one Ready: write, send, apply; messages wait in the network
 deliver [TO ...]               hand over waiting messages        drop [TO ...]  lose them
@@ -160,6 +161,9 @@ class Script:
                 **self.options,
             )
         )
+
+    def do_announce(self, member: str) -> None:
+        self.node(member).announce_commit()
 
     def do_crash(self, member: str) -> None:
         process = self.processes[int(member)]

@@ -87,6 +87,7 @@ class Simulation:
         *,
         async_writes: bool = False,
         lease: bool = False,
+        patient: bool = False,
         pre_vote: bool = True,
         check_quorum: bool = True,
         membership: bool = True,
@@ -94,6 +95,7 @@ class Simulation:
     ) -> None:
         self.random = random.Random(seed)
         self.lease = lease
+        self.patient = patient
         self.async_writes = async_writes
         self.pre_vote, self.check_quorum = pre_vote, check_quorum
         self.membership = membership
@@ -136,6 +138,7 @@ class Simulation:
                 check_quorum=self.check_quorum,
                 read_mode=ReadMode.LEASE if self.lease else ReadMode.SAFE,
                 async_writes=self.async_writes,
+                patient_commit=self.patient,
                 max_message_bytes=80,
                 max_inflight_messages=3,
                 max_inflight_bytes=self.random.choice([100, NO_LIMIT]),

@@ -12,6 +12,7 @@ from sampan.raft import StorageError, quorum
 FORMS: dict[str, dict[str, bool]] = {
     "plain": {},
     "async": {"async_writes": True},
+    "patient": {"patient": True, "async_writes": True},
     "lease": {"lease": True},
     "lease-async": {"lease": True, "async_writes": True},
     # Removed members that do not know it disturb for ever without these: thesis 4.2.3.

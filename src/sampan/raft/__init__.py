@@ -83,6 +83,7 @@ from sampan.raft.message import (
     Role,
     Snapshot,
     SoftState,
+    size_of,
 )
 from sampan.raft.node import Node
 from sampan.raft.options import Options, ReadMode
@@ -122,4 +123,5 @@ __all__ = [
     "Transition",
     "Unavailable",
     "bootstrap",
+    "size_of",
 ]

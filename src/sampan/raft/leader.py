@@ -123,8 +123,10 @@ def _accepted(raft: Raft, message: Message, progress: Progress) -> None:
     if message.sender == raft.id:
         return
     more = progress.next <= raft.log.last_index()
-    if was_paused or more or progress.can_bump_commit(raft.log.committed):
+    if was_paused or more:
         raft.append_due = True
+    elif progress.can_bump_commit(raft.log.committed):
+        raft.commit_due = True
     if message.sender == raft.transferee:
         _maybe_time_out_now(raft, progress)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sampan.base.errors import invariant
 from sampan.raft.errors import Compacted, Unavailable
-from sampan.raft.message import NO_LIMIT, Entry, Snapshot, limit_size
+from sampan.raft.message import NO_LIMIT, Entry, Snapshot, limit_size, size_of
 from sampan.raft.storage import Storage
 from sampan.raft.unstable import Unstable
 
@@ -185,7 +185,7 @@ class RaftLog:
         if entries:
             invariant(entries[0].index == self.applying + 1, "entries are applied in order")
             self.applying = entries[-1].index
-            self._applying_bytes += sum(entry.size_bytes for entry in entries)
+            self._applying_bytes += size_of(entries)
 
     def applied_to(self, index: int, size_bytes: int = 0) -> None:
         """Entries up to `index` are applied, `size_bytes` of those handed out."""

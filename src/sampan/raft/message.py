@@ -1,7 +1,8 @@
 """The values that members exchange and keep: entries, states, snapshots, messages.
 
 Nothing here has behaviour; a transport may encode these values as it likes, provided that every
-field arrives as it was sent. Member ids are positive; `NONE` stands for no member.
+field arrives as it was sent. Member ids are positive; `NONE` stands for no member. Entries and
+messages are never changed either; freezing them would make each three times as dear.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "SoftState",
     "limit_size",
     "payload_bytes",
+    "size_of",
 ]
 
 NONE = 0
@@ -52,7 +54,7 @@ class EntryType(IntEnum):
     CONF_CHANGE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One slot of the log. `data` is the application's, or an encoded ConfChange."""
 
@@ -140,7 +142,7 @@ class MsgType(StrEnum):
     STORAGE_APPLY_RESP = "StorageApplyResp"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """One message; which fields mean something depends on `type`.
 
@@ -175,14 +177,19 @@ class Message:
 
 def payload_bytes(entries: Iterable[Entry]) -> int:
     """Return the bytes of the application's data in `entries`."""
-    return sum(len(entry.data) for entry in entries)
+    return sum([len(entry.data) for entry in entries])
+
+
+def size_of(entries: Sequence[Entry]) -> int:
+    """Return what entries count together against message and window limits."""
+    return sum([len(entry.data) for entry in entries]) + len(entries) * _ENTRY_OVERHEAD_BYTES
 
 
 def limit_size(entries: Sequence[Entry], max_bytes: int) -> Sequence[Entry]:
     """Return the longest prefix within `max_bytes`, but at least one entry if there is one."""
     size = 0
     for count, entry in enumerate(entries):
-        size += entry.size_bytes
+        size += len(entry.data) + _ENTRY_OVERHEAD_BYTES
         if size > max_bytes and count:
             return entries[:count]
     return entries

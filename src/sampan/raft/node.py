@@ -131,6 +131,15 @@ class Node:
         own = self._raft.id
         rules.step(self._raft, Message(MsgType.READ_INDEX, to=own, sender=own, context=context))
 
+    @property
+    def commit_due(self) -> bool:
+        """With patient commits: whether some members were not told yet of what is committed."""
+        return self._raft.commit_due
+
+    def announce_commit(self) -> None:
+        """Tell them with the next Ready."""
+        self._raft.announcing = self._raft.commit_due
+
     def transfer_leadership(self, target: int) -> None:
         """Ask the leader to let voter `target` take over; given up after T ticks."""
         own = self._raft.id

@@ -42,6 +42,8 @@ class Options:
     forwarding             a follower passes proposals on to its leader
     step_down_on_removal   a leader that is no voter any more steps down as it applies that
     async_writes           see `sampan.raft`
+    patient_commit         a leader tells what is committed with the next entries or heartbeat, or
+                           when it is asked to by `announce_commit`, instead of at once
     max_message_bytes      of the entries in one append; one entry may exceed it
     max_inflight_messages  appends not answered yet, per follower
     max_inflight_bytes     the same in bytes
@@ -61,6 +63,7 @@ class Options:
     forwarding: bool = True
     step_down_on_removal: bool = True
     async_writes: bool = False
+    patient_commit: bool = False
     max_message_bytes: int = 1 << 20
     max_inflight_messages: int = 256
     max_inflight_bytes: int = NO_LIMIT

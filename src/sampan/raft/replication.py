@@ -7,11 +7,10 @@ travels together; each follower's window decides how much that is.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from sampan.base.errors import invariant
 from sampan.raft.errors import Compacted, SnapshotUnavailable
-from sampan.raft.message import Entry, Message, MsgType, Role, payload_bytes
+from sampan.raft.message import Entry, Message, MsgType, Role, payload_bytes, size_of
 from sampan.raft.progress import Progress, ProgressState
 from sampan.raft.state import Raft
 
@@ -30,9 +29,9 @@ def append_entries(raft: Raft, entries: Iterable[Entry]) -> bool:
     """Append to the leader's own log; False when too much is uncommitted already."""
     invariant(raft.role is Role.LEADER, "only a leader appends on its own")
     last = raft.log.last_index()
+    term = raft.term
     stamped = [
-        replace(entry, term=raft.term, index=last + position)
-        for position, entry in enumerate(entries, 1)
+        Entry(term, index, entry.data, entry.type) for index, entry in enumerate(entries, last + 1)
     ]
     size = payload_bytes(stamped)
     uncommitted = raft.uncommitted_bytes
@@ -55,13 +54,20 @@ def flush(raft: Raft) -> None:
     """Send the appends and heartbeats that are due."""
     if raft.heartbeat_due:
         broadcast_heartbeat(raft)
-    if not raft.append_due:
+    announce = raft.announcing or not raft.options.patient_commit
+    if not raft.append_due and not (raft.commit_due and announce):
         return
-    raft.append_due = False
+    raft.append_due = raft.announcing = False
+    committed = raft.log.committed
     for member, progress in raft.tracker.progress.items():
         if member != raft.id:
-            send_append(raft, member, if_empty=progress.can_bump_commit(raft.log.committed))
+            send_append(raft, member, if_empty=announce and progress.can_bump_commit(committed))
             send_while_possible(raft, member)
+    raft.commit_due = not announce and any(
+        progress.can_bump_commit(committed)
+        for member, progress in raft.tracker.progress.items()
+        if member != raft.id
+    )
 
 
 def send_while_possible(raft: Raft, member: int) -> None:
@@ -104,7 +110,7 @@ def send_append(raft: Raft, member: int, *, if_empty: bool = True) -> bool:
             commit=log.committed,
         )
     )
-    progress.sent_entries(len(entries), sum(entry.size_bytes for entry in entries))
+    progress.sent_entries(len(entries), size_of(entries))
     progress.sent_commit = log.committed
     return True
 
@@ -131,7 +137,7 @@ def maybe_commit(raft: Raft) -> bool:
     if index <= log.committed or not log.matches(index, raft.term):
         return False
     log.commit_to(index)
-    raft.append_due = True
+    raft.commit_due = True
     return True
 
 

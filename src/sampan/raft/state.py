@@ -77,6 +77,8 @@ class Raft:
         self.postponed_reads: list[Message] = []
         # what the next Ready takes along
         self.append_due = False
+        self.commit_due = False
+        self.announcing = False
         self.heartbeat_due = False
         self.messages: list[Message] = []
         self.after_append: list[Message] = []
@@ -170,7 +172,7 @@ class Raft:
         self.read_round = 0
         self.pending_reads.clear()
         self.postponed_reads.clear()
-        self.append_due = self.heartbeat_due = False
+        self.append_due = self.heartbeat_due = self.commit_due = self.announcing = False
         self.tracker.reset(self.log.last_index() + 1)
 
     def draw_timeout(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sampan.base.errors import invariant
 from sampan.raft import candidate, election, follower, leader, replication
-from sampan.raft.message import NONE, Message, MsgType, Role
+from sampan.raft.message import NONE, Message, MsgType, Role, size_of
 from sampan.raft.state import Raft
 
 __all__ = ["step", "tick"]
@@ -103,7 +103,7 @@ def _applied(raft: Raft, message: Message) -> None:
     entries = message.entries
     invariant(entries, "nothing was applied")
     replication.reduce_uncommitted(raft, entries)
-    _applied_to(raft, entries[-1].index, sum(entry.size_bytes for entry in entries))
+    _applied_to(raft, entries[-1].index, size_of(entries))
 
 
 def _applied_to(raft: Raft, index: int, size_bytes: int) -> None:

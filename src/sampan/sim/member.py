@@ -37,6 +37,7 @@ __all__ = ["Member", "Surroundings"]
 
 TICK_MS = 100.0
 COMMIT_MS = 1000.0
+ANNOUNCE_MS = 2.0
 SOCKET_MESSAGES = 500
 """As many messages wait in the sockets of a paused process."""
 
@@ -114,7 +115,7 @@ class Member:
         self.up, self.paused = True, False
         self._waiting: list[Message] = []
         self._unwritten: list[Ready] = []
-        self._writing = False
+        self._writing = self._announcing = False
         self._arrived: Ready | None = None
         self._open_state()
         index = self.state.applied_index
@@ -248,8 +249,17 @@ class Member:
             self.replica.apply(ready)
             if not self._writing:
                 self._write()
-        if self.up:
-            self.replica.serve_reads()
+        if not self.up:
+            return
+        self.replica.serve_reads()
+        if self.replica.commit_due and not self._announcing:
+            self._announcing = True
+            self._later(ANNOUNCE_MS, self._announce)
+
+    def _announce(self) -> None:
+        self._announcing = False
+        self.replica.announce_commit()
+        self.work()
 
     def _write(self) -> None:
         work, self._unwritten = self._unwritten, []

@@ -148,9 +148,15 @@ class StateMachine:
         while at < end:
             context = contexts[at]
             if context is None:
-                self.applied_index += 1
-                self._replay(entries[at])
-                at += 1
+                puts = [] if self._guarded() else _plain_puts(entries, contexts, at)
+                if puts:
+                    self.mvcc.put_each(puts)
+                    self.applied_index += len(puts)
+                    at += len(puts)
+                else:
+                    self.applied_index += 1
+                    self._replay(entries[at])
+                    at += 1
             elif len(context) == _PLAIN and not self._guarded():
                 run = _plain_run(contexts, at)
                 self.applied_index += len(run)
@@ -215,11 +221,6 @@ class StateMachine:
 
     def _replay(self, data: bytes) -> None:
         kind, user, auth_rev, body = entry.decode(data)
-        if kind is Kind.PUT and not self._guarded():
-            plain = plain_put(body)
-            if plain is not None:
-                self.mvcc.put_each([(None, *plain)])
-                return
         request = REQUESTS[kind].FromString(body) if kind in REQUESTS else None
         try:
             self._execute(kind, request, user, auth_rev, data)
@@ -311,6 +312,22 @@ class StateMachine:
         response.header.MergeFromString(self.header_bytes())
         serialized: bytes = response.SerializeToString()
         return serialized
+
+
+def _plain_puts(
+    entries: Sequence[bytes], contexts: Sequence[Any], start: int
+) -> list[tuple[None, bytes, bytes]]:
+    """Return the plain puts of others, or of before, that stand together from `start` on."""
+    found: list[tuple[None, bytes, bytes]] = []
+    for at in range(start, len(entries)):
+        data = entries[at]
+        if contexts[at] is not None or not data.startswith(entry.PLAIN_PUT):
+            break
+        plain = plain_put(data[entry.PLAIN_HEAD_BYTES :])
+        if plain is None:
+            break
+        found.append((None, *plain))
+    return found
 
 
 def _plain_run(contexts: Sequence[Any], start: int) -> Sequence[PlainPut]:

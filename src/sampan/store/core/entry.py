@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Entry", "Kind", "decode", "encode"]
+__all__ = ["PLAIN_HEAD_BYTES", "PLAIN_PUT", "Entry", "Kind", "decode", "encode"]
 
 _HEAD = Struct(">BH")
 _AUTH_REV = Struct(">Q")
@@ -60,6 +60,12 @@ class Entry(NamedTuple):
 
 # Nearly all entries come without a user: their heads are made once.
 _PLAIN_HEADS = {kind: _HEAD.pack(kind, 0) for kind in Kind}
+PLAIN_PUT: Final = _PLAIN_HEADS[Kind.PUT]
+"""What the entry of a put without a user begins with; the request follows."""
+
+PLAIN_HEAD_BYTES: Final = _HEAD.size
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 def encode(kind: Kind, body: bytes, user: str = "", auth_rev: int = 0) -> bytes:
@@ -79,7 +85,7 @@ def decode(data: bytes) -> Entry:
     kind, length = _HEAD.unpack_from(data)
     at = _HEAD.size
     if not length:
-        return Entry(Kind(kind), "", 0, data[at:])
+        return Entry(_KINDS.get(kind) or Kind(kind), "", 0, data[at:])
     end = at + length
     if len(data) < end + _AUTH_REV.size:
         raise ValueError("log entry ends inside its user name")

@@ -16,6 +16,7 @@ from sampan.raft import (
     HardState,
     Snapshot,
     SnapshotUnavailable,
+    size_of,
 )
 
 __all__ = ["EntryCache"]
@@ -34,7 +35,7 @@ class EntryCache(EntryWindow):
         super().__init__(base, entries)
         self._hard_state = hard_state
         self._applied = Snapshot(0, 0, conf_state)
-        self.size_bytes = sum(entry.size_bytes for entry in entries)
+        self.size_bytes = size_of(entries)
 
     # ---- what Raft reads (`sampan.raft.Storage`)
 
@@ -57,11 +58,9 @@ class EntryCache(EntryWindow):
         base = self._base[0]
         keep = entries[0].index - base - 1
         invariant(0 <= keep <= len(self._entries), f"a hole in the log at {entries[0].index}")
-        for gone in self._entries[keep:]:
-            self.size_bytes -= gone.size_bytes
+        self.size_bytes -= size_of(self._entries[keep:])
         self._entries[keep:] = entries
-        for entry in entries:
-            self.size_bytes += entry.size_bytes
+        self.size_bytes += size_of(entries)
 
     def applied(self, index: int, term: int, conf_state: ConfState) -> None:
         """Everything up to `index` is applied, and `conf_state` is in force."""
@@ -87,7 +86,6 @@ class EntryCache(EntryWindow):
         if drop <= 0:
             return
         last = self._entries[drop - 1]
-        for gone in self._entries[:drop]:
-            self.size_bytes -= gone.size_bytes
+        self.size_bytes -= size_of(self._entries[:drop])
         del self._entries[:drop]
         self._base = (last.index, last.term)

@@ -131,6 +131,7 @@ class Replica:
         self._reads: list[_Read] = []
         self._round: _Round | None = None
         self._confirmed: deque[tuple[int, list[_Read]]] = deque()
+        self._others_wait = False
         self.lost_leader_tick = -1
         cache.applied(self.applied_index, self.applied_term, self._conf_state)
 
@@ -205,6 +206,9 @@ class Replica:
 
     def next_work(self) -> Ready | None:
         """Return what is to be done, None when there is nothing. Work must be done in order."""
+        if self._others_wait:
+            self._others_wait = False
+            self.node.announce_commit()
         self._send_proposals()
         self._ask_for_reads()
         if not self.node.has_ready():
@@ -254,6 +258,19 @@ class Replica:
         while confirmed and confirmed[0][0] <= self.applied_index:
             for read in confirmed.popleft()[1]:
                 read.ready()
+
+    @property
+    def commit_due(self) -> bool:
+        """Whether others were not told yet of what is committed: soon, `announce_commit`.
+
+        With more entries to send they learn it by the way. Who waits for the outcome of its own
+        proposal is told at once.
+        """
+        return self.node.commit_due
+
+    def announce_commit(self) -> None:
+        """Tell the others what is committed, with the next work."""
+        self.node.announce_commit()
 
     def step_aside(self) -> bool:
         """Ask the voter that is furthest to lead; False without one, or if this one follows."""
@@ -440,6 +457,7 @@ class Replica:
                 data.append(raw[_HEAD_BYTES:])
                 known = pending.pop(raw[1:_HEAD_BYTES], None) if pending else None
                 contexts.append(known[0] if known is not None else None)
+                self._others_wait |= known is None
             else:
                 data.append(raw or _EMPTY)
                 contexts.append(None)
@@ -492,6 +510,7 @@ def replica_options(
         pre_vote=pre_vote,
         read_mode=read_mode,
         async_writes=True,
+        patient_commit=True,
         max_inflight_messages=512,
         max_inflight_bytes=64 << 20,
         max_uncommitted_bytes=256 << 20,

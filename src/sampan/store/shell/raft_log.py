@@ -31,6 +31,9 @@ from sampan.wire.grpc.status import RpcError
 
 __all__ = ["RaftLog", "SnapshotStore"]
 
+ANNOUNCE_S: Final = 0.002
+"""The others learn that late what is committed, if no entries are sent to them before."""
+
 RETRY_S: Final = 1.0
 """How long a full disk is left alone before the write is tried again."""
 
@@ -92,6 +95,7 @@ class RaftLog:
         self._refusal: WalError | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._announcer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._worker = WalWorker(reports.no_space, observe_flush)
 
@@ -283,6 +287,22 @@ class RaftLog:
             self._apply(ready)
         if self._refusal is None and not self._installing:
             replica.serve_reads()
+        self._plan_announcement()
+
+    def _plan_announcement(self) -> None:
+        """Let the others hear what is committed, unless entries take the news along before."""
+        if not self.replica.commit_due:
+            if self._announcer is not None:
+                self._announcer.cancel()
+                self._announcer = None
+        elif self._announcer is None:
+            self._announcer = self._loop.call_later(ANNOUNCE_S, self._announce)
+
+    def _announce(self) -> None:
+        self._announcer = None
+        if self._refusal is None:
+            self.replica.announce_commit()
+            self._pump()
 
     def _apply(self, ready: Ready) -> None:
         hit("beforeApply")
@@ -433,7 +453,7 @@ class RaftLog:
         """Hand leadership over if that is quick, refuse what comes, and close the files."""
         await self._hand_over()
         self._refusal = self._refusal or LogClosedError("the server is stopping")
-        for handle in (self._ticker, self._retry):
+        for handle in (self._ticker, self._retry, self._announcer):
             if handle is not None:
                 handle.cancel()
         self.replica.stop(self._refusal)
