@@ -111,6 +111,10 @@ class Call:
     async def receive(self) -> bytes | None:
         return self._requests.pop(0) if self._requests else None
 
+    async def consume(self, take: Callable[[bytes], None]) -> None:
+        async for message in self:
+            take(message)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (message := await self.receive()) is not None:
             yield message

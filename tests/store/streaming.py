@@ -38,6 +38,10 @@ class Bidi(Call):
     async def receive(self) -> bytes | None:
         return await self._inbound.get()
 
+    async def consume(self, take: Callable[[bytes], None]) -> None:
+        async for message in self:
+            take(message)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (message := await self.receive()) is not None:
             yield message

@@ -197,7 +197,7 @@ class Channel:
 
         def begin() -> None:
             connection.open(call, block)
-            stream.attach(call)
+            stream.attach(call, link.write_now)
 
         def closed() -> None:
             if timer is not None:

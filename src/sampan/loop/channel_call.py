@@ -190,6 +190,10 @@ class StreamingCall(Call):
         self._owner.got_end(error)
 
 
+def _call(queue: Callable[[], None]) -> None:
+    queue()
+
+
 class ClientStream:
     """A streaming call. `send` and `close_send` never wait; iterate or `receive` to read.
 
@@ -200,6 +204,7 @@ class ClientStream:
 
     def __init__(self) -> None:
         self._call: StreamingCall | None = None
+        self._write_now: Callable[[Callable[[], None]], None] = _call
         self._early: list[bytes] = []
         self._early_close = False
         self._inbox: deque[bytes] = deque()
@@ -237,6 +242,10 @@ class ClientStream:
             self._early.append(message)
         else:
             self._call.send_data(pack(message))
+
+    def send_now(self, message: bytes) -> None:
+        """As `send`, but written at once and not in the loop's next turn."""
+        self._write_now(lambda: self.send(message))
 
     def close_send(self) -> None:
         """Half-close: no more messages from this side."""
@@ -303,9 +312,10 @@ class ClientStream:
             self.got_end(error)
             self.closed()
 
-    def attach(self, call: StreamingCall) -> None:
+    def attach(self, call: StreamingCall, write_now: Callable[[Callable[[], None]], None]) -> None:
         """Put the call, whose headers have been sent, under this stream."""
         self._call = call
+        self._write_now = write_now
         for message in self._early:
             call.send_data(pack(message))
         self._early.clear()

@@ -160,6 +160,12 @@ class Link(asyncio.Protocol):
 
     # ---- inside
 
+    def write_now(self, queue: Callable[[], None]) -> None:
+        """Run `queue` and write what it queued, without waiting for the loop's next turn."""
+        self._flush_scheduled = True
+        queue()
+        self._flush()
+
     def _schedule_flush(self) -> None:
         if not self._receiving and not self._flush_scheduled:
             self._flush_scheduled = True

@@ -30,6 +30,7 @@ class StreamServerCall(RpcCall):
     _task: asyncio.Task[None] | None = None
     _readable: asyncio.Future[None] | None = None
     _drained: asyncio.Future[None] | None = None
+    _take_at_once: Callable[[bytes], None] | None = None
     _ended = False
 
     def on_request(self, body: bytes) -> None:
@@ -64,13 +65,30 @@ class StreamServerCall(RpcCall):
             self.fail(error.code, error.message)
             return
         self._ended = end_stream
-        self._inbox.extend(messages)
         self.route.stats.count_received(len(messages))
+        if self._take_at_once is not None:
+            self._hand_over(messages, len(data))
+            return
+        self._inbox.extend(messages)
         if self._unread_bytes < self.link.limits.stream_window_bytes:
             self.credit(len(data))
         else:
             self._withheld_bytes += len(data)
         if messages or end_stream:
+            self._wake_reader()
+
+    def _hand_over(self, messages: Sequence[bytes], size_bytes: int) -> None:
+        """Let whoever consumes the stream have the messages now."""
+        self._unread_bytes = 0
+        self.hold(self._reader.pending_bytes)
+        self.credit(size_bytes)
+        try:
+            for message in messages:
+                if self._take_at_once is not None and not self.done:
+                    self._take_at_once(message)
+        except RpcError as error:
+            self.fail(error.code, error.message, error.metadata)
+        if self._ended:
             self._wake_reader()
 
     def on_trailers(self, trailers: object) -> None:
@@ -98,6 +116,17 @@ class StreamServerCall(RpcCall):
             withheld, self._withheld_bytes = self._withheld_bytes, 0
             self.credit(withheld)
         return message
+
+    async def consume(self, take: Callable[[bytes], None]) -> None:
+        """Hand every message to `take` as it arrives; return at the client's half-close."""
+        while self._inbox:
+            take(self._take())
+        if not self._ended and not self.done:
+            self._take_at_once = take
+            self._readable = self.host.loop.create_future()
+            await self._readable
+        if self.done:
+            raise RpcError(Code.CANCELLED, "context canceled")
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (message := await self.receive()) is not None:

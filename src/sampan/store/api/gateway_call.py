@@ -133,6 +133,11 @@ class LocalStreamCall(LocalCall):
         while (request := await self.receive()) is not None:
             yield request
 
+    async def consume(self, take: Callable[[bytes], None]) -> None:
+        """Hand over every request as it comes."""
+        async for message in self:
+            take(message)
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._iterate()
 

@@ -82,14 +82,16 @@ class _Peer:
         traffic = self._host.traffic_of(sender)
         self._host.heard_from(sender)
         call.send(pb.Welcome(version=NEWEST, unix_ms=int(time() * 1000)).SerializeToString())
-        while (data := await call.receive()) is not None:
+
+        def take(data: bytes) -> None:
             traffic.received_bytes += len(data)
             found = _decode(pb.Packet, data)
             messages = [_checked(one, self._me, sender) for one in _frame(found)]
             if self._host.is_removed(sender):
                 self._check(packet.greeting)
-            sink = self._host.peer_sink() or sink
-            sink.received(messages)
+            (self._host.peer_sink() or sink).received(messages)
+
+        await call.consume(take)
 
     async def snapshot(self, call: StreamCall) -> None:
         """Take a snapshot into a file, verify it and hand it over."""

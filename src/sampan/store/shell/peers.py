@@ -116,7 +116,7 @@ class _Link:
             return
         data = encode_frame(batch)
         traffic.sent_bytes += len(data)
-        stream.send(data)
+        stream.send_now(data)
 
     async def _keep(self, bulk: bool) -> None:
         """Connect, wait for the end of the stream, and begin again, later each time."""

@@ -327,10 +327,10 @@ class RaftLog:
     def _write_behind(self) -> None:
         """Write when what was sent has left, so that all members write at the same time.
 
-        Messages leave at the end of the loop's next turn; the flush would hold them up.
+        Messages leave at the end of this turn of the loop; the flush would hold them up.
         """
         self._set_writing(True)
-        self._loop.call_soon(self._loop.call_soon, self._write_now)
+        self._loop.call_soon(self._write_now)
 
     def _write_now(self) -> None:
         self._set_writing(False)

@@ -95,6 +95,14 @@ class StreamCall(ServerCall, Protocol):
         """
         ...
 
+    async def consume(self, take: Callable[[bytes], None]) -> None:
+        """Hand every message to `take` as it arrives; return at the client's half-close.
+
+        Cheaper than `receive` by a turn of the loop each. `take` must not block; an RpcError that
+        it raises ends the call. Raises RpcError(CANCELLED) when the call is done.
+        """
+        ...
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def send(self, message: bytes) -> None:
