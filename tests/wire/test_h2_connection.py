@@ -118,6 +118,30 @@ def test_large_bodies_pass_both_windows_in_both_directions(size: int) -> None:
     assert bytes(request.body) == body and request.ended
 
 
+def test_frames_are_as_large_as_the_receiver_allows() -> None:
+    pair = Pair(Limits(stream_window_bytes=1 << 20, max_frame_bytes=100_000))
+    body = bytes(200_001)
+    request = Recorder(pair.client, 0, None)
+    pair.client.open(request, REQUEST)
+    pair.move()
+    request.send_data(body, True)
+    sent = pair.client.take_output()
+    lengths, at = [], 0
+    while at < len(sent):
+        lengths.append(int.from_bytes(sent[at : at + 3], "big"))
+        at += 9 + lengths[-1]
+    assert lengths == [100_000, 100_000, 1]
+    pair.server.receive(sent)
+    assert bytes(pair.accepted[-1].body) == body and pair.accepted[-1].ended
+
+
+def test_a_frame_larger_than_allowed_ends_the_connection() -> None:
+    pair = Pair(Limits(max_frame_bytes=20_000))
+    pair.server.receive((20_001).to_bytes(3, "big") + bytes(6))
+    assert pair.server.dead and pair.server.fault is not None
+    assert "frame too large" in pair.server.fault.reason
+
+
 def test_data_waits_until_the_reader_gives_credit() -> None:
     pair = Pair(client_limits=Limits(stream_window_bytes=65_535))
     request, response = pair.call(b"x")

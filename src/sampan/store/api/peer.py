@@ -29,8 +29,14 @@ from sampan.wire.grpc.service import (
     UnaryMethod,
 )
 from sampan.wire.grpc.status import Code, RpcError
+from sampan.wire.h2.settings import Limits
 
-__all__ = ["RECEIVE_BYTES", "PeerHost", "methods"]
+__all__ = ["HTTP2", "RECEIVE_BYTES", "PeerHost", "methods"]
+
+HTTP2: Final = Limits(
+    stream_window_bytes=4 << 20, connection_window_bytes=8 << 20, max_frame_bytes=512 << 10
+)
+"""Members send much and know each other: large frames cost less."""
 
 RECEIVE_BYTES: Final = 128 << 20
 """The largest frame taken from a member: what one turn of its loop may send together."""
@@ -121,6 +127,12 @@ class _Peer:
     async def _fill(self, call: StreamCall, fd: int) -> int:
         digest = sha256()
         size = 0
+
+        def keep(block: bytes) -> None:
+            digest.update(block)
+            while block:
+                block = block[os.write(fd, block) :]
+
         while True:
             piece = await _receive(call, pb.SnapshotPiece)
             if piece.WhichOneof("content") != "block":
@@ -128,8 +140,7 @@ class _Peer:
             size += len(piece.block)
             if size > SNAPSHOT_BYTES:
                 raise RpcError(Code.RESOURCE_EXHAUSTED, "the snapshot is too large")
-            digest.update(piece.block)
-            await asyncio.to_thread(os.write, fd, piece.block)
+            await asyncio.to_thread(keep, piece.block)
         if piece.sha256 != digest.digest():
             raise RpcError(Code.DATA_LOSS, "the snapshot does not match its SHA-256: send it again")
         await asyncio.to_thread(os.fsync, fd)

@@ -156,6 +156,7 @@ class EtcdServer:
         node = self.node
         me = Identity(node.storage.cluster_id, node.storage.member_id)
         limits = ServerLimits(
+            http2=peer.HTTP2,
             receive_message_bytes=peer.RECEIVE_BYTES,
             partial_request_bytes=2 * peer.RECEIVE_BYTES,
             keepalive_without_calls=True,

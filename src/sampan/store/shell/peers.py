@@ -240,7 +240,7 @@ class _Link:
                 stream.send(pb.SnapshotPiece(message=head).SerializeToString())
                 digest = sha256()
                 async for block in source.blocks(BLOCK_BYTES):
-                    digest.update(block)
+                    await asyncio.to_thread(digest.update, block)
                     stream.send(pb.SnapshotPiece(block=block).SerializeToString())
                     await stream.drain()
                     if stream.done:

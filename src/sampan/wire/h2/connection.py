@@ -69,6 +69,8 @@ class Connection(Intake):
             (Setting.INITIAL_WINDOW_SIZE, limits.stream_window_bytes),
             (Setting.MAX_HEADER_LIST_SIZE, limits.header_list_bytes),
         ]
+        if limits.max_frame_bytes != MIN_MAX_FRAME_BYTES:
+            values.append((Setting.MAX_FRAME_SIZE, limits.max_frame_bytes))
         if self.server:
             if limits.max_concurrent_streams < 2**32 - 1:
                 values.append((Setting.MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams))
@@ -125,13 +127,14 @@ class Connection(Intake):
     def _parse(self, data: bytes) -> int:
         """Handle every whole frame in `data`; return where the first incomplete one starts."""
         position, end = 0, len(data)
+        most = self.limits.max_frame_bytes
         streams, fresh, known = self.streams, self._fresh, self._decoder.memo.get
         while end - position >= 9:
             word, flags, stream_id = _FRAME(data, position)
             start = position + 9
             length = word >> 8
             stop = start + length
-            if length > MIN_MAX_FRAME_BYTES:
+            if length > most:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
             if stop > end:
                 break

@@ -32,7 +32,8 @@ class Setting(IntEnum):
 class Limits:
     """What this side grants its peer.
 
-    `stream_window_bytes` and `connection_window_bytes` are receive windows, at least 65,535.
+    `stream_window_bytes` and `connection_window_bytes` are receive windows, at least 65,535;
+    `max_frame_bytes` is what a frame may hold, from 16,384 to 16,777,215.
     `header_list_bytes` is advertised; a request above it is answered with 431, a list or a
     compressed block of more than four times as much ends the connection.
     `glitch_rate_per_s` and `glitch_burst` bound frames that make work and carry nothing (resets,
@@ -45,6 +46,7 @@ class Limits:
     max_concurrent_streams: int = 2**32 - 1
     stream_window_bytes: int = 256 * 1024
     connection_window_bytes: int = 2 * 1024 * 1024
+    max_frame_bytes: int = MIN_MAX_FRAME_BYTES
     header_list_bytes: int = 64 * 1024
     glitch_rate_per_s: float = 200.0
     glitch_burst: int = 2_000
