@@ -128,6 +128,32 @@ def test_what_fails_leaves_the_version_before_running(stack: Stack, source: Path
     assert stack.shell("docker images -q web | sort -u | wc -l") == "1\n"
 
 
+def test_a_release_is_built_and_run_for_the_platform_that_is_asked_for(
+    stack: Stack, source: Path
+) -> None:
+    """The service says for what it was built; a platform without an interpreter is refused."""
+    asked = SERVING.replace("RUN mkdir", "ARG TARGETPLATFORM\nRUN mkdir") % "$TARGETPLATFORM"
+    write(source, asked)
+    native = stack.shell("docker version -f '{{.Server.Os}}/{{.Server.Arch}}'").strip()
+    assert "release 1 is live" in stack.run("ship", str(source), "--platform", native).stdout
+    assert page(stack) == native + "\n"
+    record = json.loads(stack.shell("etcdctl get --print-value-only /sampan/releases/web/1"))
+    assert record["platform"] == native
+
+    (source / "foreign").write_bytes(elf(22))
+    write(source, 'FROM scratch\nCOPY --chmod=755 foreign /foreign\nRUN ["/foreign"]\n')
+    said = stack.run("ship", str(source), "--platform", "linux/s390x", code=1).stdout
+    assert "build    FAILED: " in said and "a command for s390x" in said
+    assert "install qemu-user-static" in said
+    (source / "foreign").write_bytes(elf(183))
+    write(source, 'FROM scratch\nCOPY --chmod=755 foreign /foreign\nCMD ["/foreign"]\n')
+    said = stack.run("ship", str(source), "--platform", "linux/arm64", code=1).stdout
+    assert "FAILED" in said and "this machine runs no programs of that platform" in said
+    said = stack.run("ship", str(source), "--platform", "nonsense", code=1).stdout
+    assert "build    FAILED: " in said and "nonsense" in said
+    assert page(stack) == native + "\n"
+
+
 def test_a_port_that_another_one_has_is_said_and_the_old_one_comes_back(
     stack: Stack, source: Path
 ) -> None:

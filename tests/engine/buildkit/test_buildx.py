@@ -322,6 +322,9 @@ def test_what_is_kept_is_listed_and_pruned(buildx: Buildx, tmp_path: Path) -> No
     listed = buildx.run("du", "--verbose").stdout.decode()
     assert "RUN echo prune-me" in listed
     assert "source.local" in listed
+    usage = buildx.engine.out("system", "df", "--format", "{{.Type}}|{{.TotalCount}}|{{.Size}}")
+    total = next(line for line in usage.splitlines() if line.startswith("Build Cache")).split("|")
+    assert int(total[1]) == listed.count("ID:") and total[2] != "0B"
     buildx.run("prune", "-f", "--filter", "type=source.local")
     listed = buildx.run("du", "--verbose").stdout.decode()
     assert "RUN echo prune-me" in listed

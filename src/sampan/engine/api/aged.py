@@ -19,11 +19,16 @@ def aged_image(image: Mapping[str, Any], version: tuple[int, int]) -> dict[str, 
 
 
 def aged_usage(usage: Mapping[str, Any], version: tuple[int, int]) -> dict[str, Any]:
-    """Return the document of `GET /system/df`: `BuilderSize` went in 1.42."""
+    """Return the document of `GET /system/df`: `BuilderSize` and `Parent` went in 1.42."""
     images = usage["Images"]
     aged = None if images is None else [aged_image(one, version) for one in images]
     found = {**usage, "Images": aged}
     if version < (1, 42):
-        built = usage["BuildCache"] or ()
+        built = usage["BuildCache"]
+        if built is not None:
+            built = [{**one, "Parent": ""} for one in built]
+            for one in built:
+                del one["Parents"]
+        found["BuildCache"], built = built, built or ()
         found["BuilderSize"] = sum(one.get("Size", 0) for one in built)
     return found

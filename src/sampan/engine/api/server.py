@@ -37,11 +37,15 @@ def api_routes(engine: Engine) -> tuple[Route, ...]:
         *ImageArchiveRoutes(engine).routes(),
         *ImageRoutes(engine).routes(),
     )
-    system = (*SystemRoutes(engine).routes(), *VolumeRoutes(engine).routes(), *absent_routes())
     networks = NetworkRoutes(engine).routes()
     service = build_service(engine)
     buildkit = BuildkitServer(engine, service)
     builds = (*BuildRoutes(engine, service).routes(), *BuildkitRoutes(buildkit).routes())
+    system = (
+        *SystemRoutes(engine, buildkit.usage).routes(),
+        *VolumeRoutes(engine).routes(),
+        *absent_routes(),
+    )
     return (*containers, *networks, *builds, *system, *images)
 
 

@@ -18,8 +18,10 @@ from sampan.engine.api.routing import (
     Route,
     json_response,
 )
+from sampan.engine.buildkit.core.retention import Kept
+from sampan.engine.buildkit.shell.usage import BuildUsage
 from sampan.engine.daemon.core.filters import Filters, parse_filters
-from sampan.engine.daemon.core.moment import parse_moment
+from sampan.engine.daemon.core.moment import moment_text, parse_moment
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.loop.rest import Response
 
@@ -38,11 +40,27 @@ _KINDS: Final = ("container", "image", "volume", "build-cache")
 """What `GET /system/df` tells about."""
 
 
+def _cache_row(kept: Kept) -> dict[str, Any]:
+    return {
+        "ID": kept.id,
+        "Parents": None,
+        "Type": kept.kind,
+        "Description": kept.description,
+        "InUse": kept.in_use,
+        "Shared": kept.shared,
+        "Size": kept.size_bytes,
+        "CreatedAt": moment_text(kept.created_s),
+        "LastUsedAt": moment_text(kept.used_s),
+        "UsageCount": 1,
+    }
+
+
 class SystemRoutes:
     """The handlers."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, builds: BuildUsage) -> None:
         self._engine = engine
+        self._builds = builds
 
     def routes(self) -> Sequence[Route]:
         """Return the endpoints."""
@@ -117,7 +135,7 @@ class SystemRoutes:
         return await self._engine.listing.summaries(every, everything=True, limit=0, size=True)
 
     async def _cache_usage(self) -> list[dict[str, Any]]:
-        return []
+        return [_cache_row(one) for one in await self._builds.listed(())]
 
     async def _volumes(self) -> list[dict[str, Any]]:
         volumes, users = self._engine.volumes, self._engine.volume_users

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,6 +20,7 @@ from sampan.dockerfile.stages import Dockerfile, parse_dockerfile
 from sampan.engine.build.caching import Caching
 from sampan.engine.build.executor import ContainerExecutor
 from sampan.engine.build.network import BridgeNetwork, MachineNetwork
+from sampan.engine.daemon.core.moment import moment_text
 from sampan.engine.daemon.shell.engine import Engine
 from sampan.images.build.cache import BuildCache, Root
 from sampan.images.build.copies import Trees
@@ -399,7 +399,7 @@ def _image(
 ) -> Image:
     # An image is as old as its newest layer: what is built again unchanged is the same image.
     moment = (root.made_s or time.time()) if epoch_s is None else epoch_s
-    created = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+    created = moment_text(moment)
     machine = {"architecture": platform.architecture, "os": platform.os}
     if platform.variant:
         machine["variant"] = platform.variant

@@ -183,4 +183,5 @@ def _record(kept: Kept) -> control_pb2.UsageRecord:
         UsageCount=1,
         Description=kept.description,
         RecordType=kept.kind,
+        Shared=kept.shared,
     )

@@ -16,7 +16,10 @@ __all__ = ["Kept", "parse_filters"]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One thing: bytes of its own, seconds since 1970 when it was made and last used."""
+    """One thing: bytes of its own, seconds since 1970 when it was made and last used.
+
+    `shared` is what an image has as well: removing it frees nothing.
+    """
 
     id: str
     kind: str
@@ -25,6 +28,7 @@ class Kept:
     created_s: float
     used_s: float
     in_use: bool = False
+    shared: bool = False
 
     def field(self, name: str) -> str:
         """Return what a filter compares; InvalidError for a field that is not known."""
@@ -35,8 +39,8 @@ class Kept:
             "inuse": str(self.in_use).lower(),
             "mutable": "false",
             "immutable": "true",
-            "shared": "false",
-            "private": "true",
+            "shared": str(self.shared).lower(),
+            "private": str(not self.shared).lower(),
             "parents": "",
         }
         if name not in fields:

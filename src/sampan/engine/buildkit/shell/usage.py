@@ -29,6 +29,7 @@ class BuildUsage:
 
     def _results(self) -> list[Kept]:
         found = []
+        in_images = {chain for one in self._store.index.entries() for chain in one.chains()}
         for record in self._service.cache:
             chains = chain_ids(record.root.diff_ids)
             size = self._store.layer_size(chains[-1]) if chains else 0
@@ -40,6 +41,7 @@ class BuildUsage:
                     size,
                     record.created_s or record.used_s,
                     record.used_s,
+                    shared=bool(chains) and chains[-1] in in_images,
                 )
             )
         return found

@@ -1,4 +1,4 @@
-"""Moments in query parameters: seconds since 1970, RFC 3339, or nothing."""
+"""Moments in query parameters: seconds since 1970, RFC 3339, or nothing; and in answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 from sampan.base.errors import InvalidError
 from sampan.base.units import parse_duration_s
 
-__all__ = ["parse_moment", "parse_until"]
+__all__ = ["moment_text", "parse_moment", "parse_until"]
+
+
+def moment_text(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as RFC 3339 has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_moment(text: str) -> float | None:
