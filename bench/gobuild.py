@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.report import machine, write_section
 from tests.gobuild import test_check, test_explain
 
 from sampan.gobuild.core.explain.diagnosis import diagnose
 
+ANSWERS: Final = ("| | right | precision | recall | wanted |", "|---|---:|---:|---:|---:|")
 SAMPAN: Final = (sys.executable, "-m", "sampan.cli.main", "go")
+
+
+class Case(NamedTuple):
+    """A case by its name: the rules that are right, and those that were answered."""
+
+    name: str
+    expected: Counter[str]
+    answered: Counter[str]
 
 
 def timed(*words: str, allowed: tuple[int, ...] = (0,)) -> float:
@@ -90,26 +101,56 @@ def speed(place: Path, rounds: int) -> list[str]:
     return rows
 
 
+def held_out(name: str) -> bool:
+    """Tell whether a case is of the third that rules are not changed for, by its name alone."""
+    return hashlib.sha256(name.encode()).digest()[0] % 3 == 0
+
+
+def project_cases() -> list[Case]:
+    """The faulty and the clean projects."""
+    cases = []
+    for name, files, expected in [*test_check.FAULTS, *((*one, []) for one in test_check.CLEAN)]:
+        cases.append(Case(f"check {name}", Counter(expected), Counter(test_check.rules(files))))
+    return cases
+
+
+def log_cases() -> list[Case]:
+    """The failures: the cause that is right, and the one ranked first, none when unknown."""
+    logs = [(path.stem, path.name, path.read_text()) for path in test_explain.CORPUS.glob("*.log")]
+    logs += test_explain.cases()
+    logs += test_explain.made()
+    cases = []
+    for rule, how, words in logs:
+        found = diagnose(words)
+        first = [found.causes[0].rule] if found.known else []
+        cases.append(Case(f"explain {rule} {how}", Counter([rule]), Counter(first)))
+    return cases
+
+
 def quality() -> list[str]:
-    """Rows of the table of answers: faults found, causes ranked first, clean projects clean."""
-    faults = [test_check.rules(files) == expected for _, files, expected in test_check.FAULTS]
-    clean = [not test_check.rules(files) for _, files in test_check.CLEAN]
-    logs = [(path.stem, path.read_text()) for path in test_explain.CORPUS.glob("*.log")]
-    logs += [(rule, words) for rule, _, words in test_explain.cases()]
-    logs += [(rule, words) for rule, _, words in test_explain.made()]
-    causes = [(rule, diagnose(words)) for rule, words in logs]
-    first = [bool(found.causes) and found.causes[0].rule == rule for rule, found in causes]
-    wrong = [found.known and found.causes[0].rule != rule for rule, found in causes]
+    """Rows of the table of answers: cases right, precision and recall, whole and held out."""
+    projects = project_cases()
+    rows = []
+    for kind, wanted, cases in (
+        ("`check`: projects with exactly the findings expected", "95 %", projects),
+        ("`check`: clean ones of them", "all", [one for one in projects if not one.expected]),
+        ("`explain`: the cause ranked first", "95 %, 98 % precision", log_cases()),
+    ):
+        part = [one for one in cases if held_out(one.name)]
+        rows += [scored(kind, wanted, cases), scored("... of it held out", wanted, part)]
+    return rows
 
-    def row(name: str, hits: list[bool], wanted: str) -> str:
-        return f"| {name} | {sum(hits)} of {len(hits)} | {wanted} |"
 
-    return [
-        row("`check`: faulty projects with exactly the finding expected", faults, "95 %"),
-        row("`check`: clean projects without a finding", clean, "all"),
-        row("`explain`: the cause ranked first", first, "95 %"),
-        row("`explain`: a wrong cause ranked first", wrong, "2 %"),
-    ]
+def scored(name: str, wanted: str, cases: Sequence[Case]) -> str:
+    """A row: cases answered exactly, how much of what is said is right, how much is found."""
+    exact = sum(one.expected == one.answered for one in cases)
+    right = sum((one.expected & one.answered).total() for one in cases)
+    said = sum(one.answered.total() for one in cases)
+    meant = sum(one.expected.total() for one in cases)
+    precision, recall = (
+        f"{right / of:.1%}, {right} of {of}" if of else "-" for of in (said, meant)
+    )
+    return f"| {name} | {exact} of {len(cases)} | {precision} | {recall} | {wanted} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         times = "\n".join(
             ["| | s | at most |", "|---|---:|---:|", *speed(Path(place), args.rounds)]
         )
-    answers = "\n".join(["| | | wanted |", "|---|---:|---:|", *quality()])
+    answers = "\n".join([*ANSWERS, *quality()])
     print(f"{times}\n\n{answers}")
     if not args.no_report:
         words = " ".join(["gobuild", *sys.argv[2:]])
@@ -139,8 +180,11 @@ Medians of {args.rounds} rounds of the whole command; the least and the greatest
 
 {answers}
 
-The answers are of the corpus and the projects in `tests/gobuild`, which the rules were written by;
-on others they are not measured.
+The answers are of the corpus and the projects in `tests/gobuild`; on others they are not measured.
+About a third of the cases is held out: a hash of the case's name decides. Since they were marked
+(2026-11-26) no rule was changed after looking at a failure of this part, unless it is noted here.
+The rules knew the cases that were there before, and the tests require every case, so these figures
+say whether an answer was lost, not how the doctor does on what it has never seen.
 
 - Machine: {machine()}.
 """,
