@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 
 from sampan.base.diagnostic import Severity
@@ -11,9 +12,15 @@ from sampan.base.errors import InvalidError
 from sampan.base.record import changed
 from sampan.gobuild.core.buildplan import plan_cells, split_targets
 from sampan.gobuild.core.check.gofiles import read_gomod, summed
-from sampan.gobuild.core.check.project import check_project
+from sampan.gobuild.core.check.project import Project, check_project
 from sampan.gobuild.core.check.report import findings_text
-from sampan.gobuild.core.cimatrix import WorkflowOptions, github_workflow, gitlab_pipeline
+from sampan.gobuild.core.cimatrix import (
+    WorkflowOptions,
+    expanded_targets,
+    github_workflow,
+    gitlab_pipeline,
+    without_excluded,
+)
 from sampan.gobuild.shell.catalogue import release_named
 from sampan.gobuild.shell.project import read_project
 
@@ -22,38 +29,63 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Print a workflow; with `--verify` the findings in an existing one, 1 when there are some."""
+    flags = _parser().parse_args(arguments)
+    project, _ = read_project(".")
+    if flags.verify:
+        return _verified(project, flags)
+    print(_written(project, flags), end="")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sampan go matrix",
-        description="Write a GitHub Actions or GitLab CI matrix of targets that exist.",
+        description="Write a GitHub Actions or GitLab CI matrix of targets that exist. Lists have "
+        "commas; in patterns, * and ? stand for parts of a name, and what is not written is any.",
     )
     parser.add_argument("--target", default="", metavar="LIST", help="linux/arm64,linux/arm/v7,...")
+    parser.add_argument("--include", default="", metavar="LIST", help="patterns of further targets")
+    parser.add_argument("--exclude", default="", metavar="LIST", help="patterns to leave out")
+    parser.add_argument(
+        "--allow", default="", metavar="LIST", help="what a manual run may ask for besides"
+    )
     parser.add_argument("--for", dest="service", choices=("github", "gitlab"), default="github")
     parser.add_argument("--cgo", choices=("auto", "off", "zig", "gcc"), default="auto")
     parser.add_argument("--prove", action="store_true", help="run each under QEMU")
-    parser.add_argument("--provenance", action="store_true", help="attest (GitHub)")
+    parser.add_argument("--provenance", action="store_true", help="attest what is built")
     parser.add_argument("--name", default="app", help="of the files")
     parser.add_argument("--go", default="", metavar="VERSION", help="else go.mod's")
     parser.add_argument("--verify", metavar="FILE", help="check an existing workflow")
-    flags = parser.parse_args(arguments)
-    project, _ = read_project(".")
-    written, _ = read_gomod(project.gomod)
-    if flags.verify:
-        wanted = os.path.relpath(flags.verify).replace(os.sep, "/")
-        files = tuple(one for one in project.files if one.path == wanted)
-        if not files:
-            raise InvalidError(f"{flags.verify}: no workflow of this project")
-        found = check_project(changed(project, files=files), release_named(flags.go))
-        print(findings_text(found, False))
-        return int(any(one.diagnostic.severity is not Severity.NOTE for one in found))
-    targets = split_targets(flags.target)
-    if not targets:
-        raise InvalidError("no target: give --target linux/arm64,linux/arm/v7,...")
+    return parser
+
+
+def _verified(project: Project, flags: argparse.Namespace) -> int:
+    wanted = os.path.relpath(flags.verify).replace(os.sep, "/")
+    files = tuple(one for one in project.files if one.path == wanted)
+    if not files:
+        raise InvalidError(f"{flags.verify}: no workflow of this project")
+    found = check_project(changed(project, files=files), release_named(flags.go))
+    print(findings_text(found, False))
+    return int(any(one.diagnostic.severity is not Severity.NOTE for one in found))
+
+
+def _written(project: Project, flags: argparse.Namespace) -> str:
     needed = bool(summed(project.sources, project.gomod).cgo)
     mode = ("zig" if needed else "") if flags.cgo == "auto" else flags.cgo.replace("off", "")
     release = release_named(flags.go)
-    cells = plan_cells(targets, flags.name, release, bool(mode))
-    version = flags.go.removeprefix("go") or written or release.version
-    options = WorkflowOptions(version, mode, flags.prove, flags.provenance)
+    version = flags.go.removeprefix("go") or read_gomod(project.gomod)[0] or release.version
+    for name, value in (("--name", flags.name), ("--go", version)):
+        if not re.fullmatch(r"\w[\w.-]*", value, re.ASCII):
+            raise InvalidError(f"{name} {value!r}: letters, digits, dots and dashes are allowed")
+    targets = split_targets(flags.target)
+    targets += expanded_targets(split_targets(flags.include), release, mode)
+    if not targets:
+        raise InvalidError("no target: give --target linux/arm64,linux/arm/v7,...")
+    if excluded := split_targets(flags.exclude):
+        targets = without_excluded(targets, excluded)
+    default = tuple(one.platform for one in plan_cells(targets, flags.name, release, bool(mode)))
+    allowed = expanded_targets(split_targets(flags.allow), release, mode)
+    cells = plan_cells([*targets, *allowed], flags.name, release, bool(mode))
+    options = WorkflowOptions(version, mode, flags.prove, flags.provenance, default)
     write = github_workflow if flags.service == "github" else gitlab_pipeline
-    print(write(cells, options), end="")
-    return 0
+    return write(cells, options)

@@ -7,9 +7,10 @@ from typing import Final
 
 from sampan.base.errors import InvalidError
 from sampan.base.record import record
-from sampan.gobuild.core.levels import LEVELS, arm64_version, implies_lse
+from sampan.gobuild.core.levels import LEVEL_OPTIONS, LEVELS, arm64_version, implies_lse
 from sampan.gobuild.core.platforms import parse_selection
 from sampan.gobuild.core.table import Release, Row, rows
+from sampan.gobuild.core.targetlist import split_list
 
 __all__ = [
     "CGO_MODES",
@@ -79,14 +80,7 @@ def plan_cells(targets: Sequence[str], name: str, release: Release, cgo: bool) -
 
 def split_targets(text: str) -> list[str]:
     """Return the targets of a list; an option behind a comma belongs to the level before it."""
-    options = {option for one in LEVELS.values() for option in one.options}
-    found: list[str] = []
-    for part in filter(None, (one.strip() for one in text.split(","))):
-        if part in options and found:
-            found[-1] += f",{part}"
-        else:
-            found.append(part)
-    return found
+    return split_list(text, LEVEL_OPTIONS)
 
 
 def zig_target(row: Row, glibc: str = "") -> str:

@@ -14,7 +14,15 @@ from typing import Final
 
 from sampan.base.record import record
 
-__all__ = ["LEVELS", "LevelSetting", "arm64_version", "implies_lse", "level_problem", "steps"]
+__all__ = [
+    "LEVELS",
+    "LEVEL_OPTIONS",
+    "LevelSetting",
+    "arm64_version",
+    "implies_lse",
+    "level_problem",
+    "steps",
+]
 
 
 @record
@@ -44,6 +52,8 @@ LEVELS: Final[Mapping[str, LevelSetting]] = {
     "riscv64": LevelSetting("GORISCV64", "rva20u64", ("rva20u64", "rva22u64", "rva23u64")),
 }
 """By GOARCH; an architecture without an entry has no level."""
+LEVEL_OPTIONS: Final = tuple(sorted({option for one in LEVELS.values() for option in one.options}))
+"""All that may follow a level behind a comma."""
 
 
 def level_problem(goarch: str, value: str) -> str | None:

@@ -89,6 +89,7 @@ _TRIPLES: Final[Mapping[str, str]] = {
     "mips64": "mips64-linux-gnuabi64",
     "mips64le": "mips64el-linux-gnuabi64",
     "mipsle": "mipsel-linux-gnu",
+    "ppc64": "powerpc64-linux-gnu",
     "ppc64le": "powerpc64le-linux-gnu",
     "riscv64": "riscv64-linux-gnu",
     "s390x": "s390x-linux-gnu",
