@@ -20,6 +20,7 @@ from sampan.store.shell import snapshot
 from sampan.store.shell.datadir import DataDir, Membership
 from sampan.store.shell.lmdb_backend import LmdbBackend
 from sampan.store.shell.memory_backend import MemoryBackend
+from sampan.store.shell.restore import Restoration, restore
 from sampan.store.shell.snapshot import SnapshotError
 
 MEMBER = Membership("m", 0xC1, 0xA1)
@@ -98,7 +99,7 @@ def test_a_snapshot_is_of_one_moment_while_writes_go_on(tmp_path: Path, kind: st
 def test_restore_gives_a_directory_of_the_new_member(tmp_path: Path) -> None:
     path = saved(tmp_path)
     target = tmp_path / "restored"
-    assert snapshot.restore(path, target, MEMBER).revision == 1001
+    assert restore(path, Restoration(target, MEMBER)).revision == 1001
     assert target.stat().st_mode & 0o777 == 0o700
 
     async def main() -> None:
@@ -117,19 +118,20 @@ def test_restore_refuses_damage_and_full_directories(tmp_path: Path) -> None:
     path = saved(tmp_path)
     data = bytearray(path.read_bytes())
     with pytest.raises(SnapshotError, match="not empty"):
-        snapshot.restore(path, tmp_path, MEMBER)
+        restore(path, Restoration(tmp_path, MEMBER))
     target = tmp_path / "new"
     path.write_bytes(data[:-32])
     with pytest.raises(SnapshotError, match="skip-hash-check"):
-        snapshot.restore(path, target, MEMBER)
-    assert snapshot.restore(path, tmp_path / "copy", MEMBER, skip_hash_check=True).revision == 1001
+        restore(path, Restoration(target, MEMBER))
+    unchecked = Restoration(tmp_path / "copy", MEMBER, skip_hash_check=True)
+    assert restore(path, unchecked).revision == 1001
     data[20_000] ^= 1
     path.write_bytes(data)
     with pytest.raises(SnapshotError, match="SHA-256 does not match"):
-        snapshot.restore(path, target, MEMBER)
+        restore(path, Restoration(target, MEMBER))
     path.write_bytes(b"garbage" * 100)
     with pytest.raises(SnapshotError, match="not a sound snapshot"):
-        snapshot.restore(path, target, MEMBER, skip_hash_check=True)
+        restore(path, Restoration(target, MEMBER, skip_hash_check=True))
     assert not target.exists()
     assert not list(tmp_path.glob("*.part"))
 
@@ -204,7 +206,7 @@ def test_we_restore_what_etcd_saved(tmp_path: Path) -> None:
         etcdctl("lease", "grant", "1000", *at)
         etcdctl("snapshot", "save", str(path), *at)
     theirs = json.loads(etcdctl("snapshot", "status", str(path), "--write-out", "json"))
-    found = snapshot.restore(path, tmp_path / "ours", MEMBER)
+    found = restore(path, Restoration(tmp_path / "ours", MEMBER))
     assert (found.hash, found.revision) == (theirs["hash"], theirs["revision"])
 
     async def main() -> None:

@@ -90,6 +90,11 @@ def member_ids(endpoints: str) -> dict[str, str]:
     return {row[2] or row[3]: row[0] for row in rows}
 
 
+def revision_of(endpoints: str) -> int:
+    found: int = parsed(endpoints, "get", "saved")["header"]["revision"]
+    return found
+
+
 def test_every_member_tells_the_same_of_the_cluster(cluster: Cluster) -> None:
     status = [one["Status"] for one in parsed(cluster.endpoints, "endpoint", "status")]
     assert len({one["leader"] for one in status}) == 1
@@ -357,7 +362,11 @@ def test_a_snapshot_becomes_a_cluster_of_three(cluster: Cluster, tmp_path: Path)
     ok(cluster.address(0), "put", "saved", "once")
     ok(cluster.address(0), "snapshot", "save", str(tmp_path / "saved.db"))
     ok(cluster.address(0), "put", "saved", "twice")
-    three = Cluster(tmp_path, PACE)
+    old = revision_of(cluster.address(0))
+    three = Cluster(tmp_path, [*PACE])
+    for server, name in zip(three.servers, ("m0", "m1", "m2"), strict=True):
+        server.flags = [*server.flags, f"--wal-dir={tmp_path / 'logs' / name}"]
+    (tmp_path / "logs").mkdir()
     peers = dict(pair.split("=", 1) for pair in three.founders.split(","))
     restores = [
         subprocess.Popen(
@@ -365,6 +374,8 @@ def test_a_snapshot_becomes_a_cluster_of_three(cluster: Cluster, tmp_path: Path)
                 *SAMPAN.command[:-1],
                 *("etcdutl", "snapshot", "restore", str(tmp_path / "saved.db")),
                 f"--data-dir={tmp_path / name}",
+                f"--wal-dir={tmp_path / 'logs' / name}",
+                *("--bump-revision=1000", "--mark-compacted"),
                 f"--name={name}",
                 f"--initial-cluster={three.founders}",
                 f"--initial-advertise-peer-urls={url}",
@@ -380,3 +391,10 @@ def test_a_snapshot_becomes_a_cluster_of_three(cluster: Cluster, tmp_path: Path)
             assert ok(three.address(number), "get", "saved") == "saved\nonce\n"
         assert {"m0", "m1", "m2"} == set(member_ids(three.endpoints))
         assert member_ids(three.endpoints) != member_ids(cluster.endpoints)
+        # Who watched the old store from some revision on learns that it is another one.
+        assert revision_of(three.address(1)) == old - 1 + 1000
+        assert "compacted" in refused(three.address(2), "get", "saved", f"--rev={old}")
+        ok(three.address(1), "put", "saved", "anew")
+        assert revision_of(three.address(0)) == old + 1000
+        for server in three.servers:
+            assert not (server.data_dir / "member" / "wal").exists()

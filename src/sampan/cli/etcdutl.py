@@ -127,19 +127,29 @@ def status(path: Path, write_out: str) -> None:
 @click.option("--initial-cluster-token", default="etcd-cluster", show_default=True)
 @click.option("--initial-advertise-peer-urls", default="http://localhost:2380", show_default=True)
 @click.option("--skip-hash-check", is_flag=True, help="The file is a copied database file.")
-@click.option("--wal-dir", default="", help="Not supported yet.")
-@click.option("--bump-revision", default=0, help="Not supported yet.")
-@click.option("--mark-compacted", is_flag=True, help="Not supported yet.")
-def restore(path: Path, data_dir: Path | None, skip_hash_check: bool, **cluster: Any) -> None:
+@click.option("--wal-dir", type=_file, help="The log's directory; in --data-dir without it.")
+@click.option("--bump-revision", type=click.IntRange(0), default=0, help="Skip so many revisions.")
+@click.option(
+    "--mark-compacted", is_flag=True, help="Count all before as compacted: with --bump-revision."
+)
+def restore(
+    path: Path,
+    data_dir: Path | None,
+    skip_hash_check: bool,
+    wal_dir: Path | None,
+    bump_revision: int,
+    mark_compacted: bool,
+    **cluster: Any,
+) -> None:
     """Make a new data directory of a snapshot, this server's or etcd's."""
     from sampan.cli.etcd_config import load
     from sampan.store.shell.bootstrap import founders_of
     from sampan.store.shell.datadir import Membership
-    from sampan.store.shell.snapshot import restore as make_directory
+    from sampan.store.shell.restore import Restoration
+    from sampan.store.shell.restore import restore as make_directory
 
-    for name in ("wal_dir", "bump_revision", "mark_compacted"):
-        if cluster.pop(name):
-            raise click.ClickException(f"--{name.replace('_', '-')} is not supported yet")
+    if bool(bump_revision) != mark_compacted:
+        raise click.UsageError("--bump-revision and --mark-compacted go together")
     # The server's own checks of the names and URLs.
     arguments = [f"--{name.replace('_', '-')}={text}" for name, text in cluster.items()]
     config = load(arguments, {}, str).config
@@ -149,7 +159,10 @@ def restore(path: Path, data_dir: Path | None, skip_hash_check: bool, **cluster:
     member_id = next(member.id for member in founders if member.name == config.name)
     membership = Membership(config.name, cluster_id, member_id, config.initial_cluster_token)
     target = data_dir or Path(config.directory)
-    found = make_directory(path, target, membership, founders, skip_hash_check=skip_hash_check)
+    wanted = Restoration(
+        target, membership, founders, wal_dir, bump_revision, skip_hash_check=skip_hash_check
+    )
+    found = make_directory(path, wanted)
     print(
         f"restored {found.total_key} pairs up to revision {found.revision} into {target}\n"
         f"start the server with --name {config.name} --data-dir {target}"

@@ -119,7 +119,7 @@ class Member:
         self._arrived: Ready | None = None
         self._open_state()
         index = self.state.applied_index
-        found = raft_wal.recover(wal, self.id, index)
+        found = raft_wal.recover(wal, self.id, index, self.backend.term)
         cache = EntryCache(
             found.base, found.entries, found.hard_state, load_conf_state(self.backend)
         )

@@ -15,7 +15,14 @@ from sampan.store.core.backend import META_BUCKET, Backend
 from sampan.store.core.keyindex import KeyIndex, Past, Record
 from sampan.store.pb.kv_pb2 import KeyValue
 
-__all__ = ["Change", "LeaseBook", "Mvcc", "Observer", "parse_record"]
+__all__ = [
+    "SCHEDULED_COMPACTION",
+    "Change",
+    "LeaseBook",
+    "Mvcc",
+    "Observer",
+    "parse_record",
+]
 
 Change = tuple[bytes, bytes, int, bool, bytes | None]
 """key, serialized Event without prev_kv, main revision, deleted?, serialized previous KeyValue."""
@@ -24,8 +31,9 @@ Observer = Callable[[list[Change], int], None]
 
 _FIRST_REVISION = 1
 _KEY_TAG = 0x0A  # field 1, with a length
-_SCHEDULED = b"scheduledCompactRev"
 _FINISHED = b"finishedCompactRev"
+SCHEDULED_COMPACTION = b"scheduledCompactRev"
+"""In bucket `meta`: up to which revision a compaction was asked for."""
 
 
 class LeaseBook(Protocol):
@@ -284,7 +292,7 @@ class Mvcc:
         if at_revision > self.revision:
             raise errors.FUTURE_REV()
         self.compact_revision = at_revision
-        self._backend.put(META_BUCKET, _SCHEDULED, revision.pack(at_revision, 0))
+        self._backend.put(META_BUCKET, SCHEDULED_COMPACTION, revision.pack(at_revision, 0))
 
     def purge(self, at_revision: int, step: int = 1000) -> Iterator[None]:
         """Free the revisions that a compaction at `at_revision` left; yield after `step` keys."""
@@ -311,7 +319,7 @@ class Mvcc:
         """Rebuild the state from the backend's revisions, oldest first; what there was goes."""
         self.index = KeyIndex()
         self.compact_revision = -1
-        scheduled = self._backend.get(META_BUCKET, _SCHEDULED)
+        scheduled = self._backend.get(META_BUCKET, SCHEDULED_COMPACTION)
         finished = self._backend.get(META_BUCKET, _FINISHED)
         if scheduled or finished:
             marks = [revision.main_of(mark) for mark in (scheduled, finished) if mark]

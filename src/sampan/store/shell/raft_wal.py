@@ -69,9 +69,8 @@ def recover(log: EntryLog, member_id: int, applied_index: int, applied_term: int
                 found, keep = found[-keep:], 0
             entries[keep:] = found
     if base is None:
-        # Before the first entry the term is 0, whatever terms the member has heard of since.
-        term = log.hard_state.term if log.hard_state and applied_index else 0
-        base = (applied_index, term)
+        # Whatever terms the member has heard of since: the last entry's counts, 0 before the first.
+        base = (applied_index, applied_term)
     state = log.hard_state
     last = entries[-1] if entries else Entry(base[1], base[0])
     if state is None and not last.index:

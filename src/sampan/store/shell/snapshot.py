@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,17 +19,10 @@ from typing import Final, Protocol, TypeVar
 
 from sampan.base.checksum import crc32c
 from sampan.base.errors import SampanError
-from sampan.base.log import Logger
-from sampan.raft import ConfState
 from sampan.store.core.backend import BUCKETS, KEY_BUCKET, META_BUCKET
 from sampan.store.core.bolt import BoltReader, BoltWriter
-from sampan.store.core.cluster import Member
-from sampan.store.core.confstate import CONF_STATE, format_conf_state
-from sampan.store.core.wal import HardState, SnapshotMark
-from sampan.store.shell.datadir import DataDir, Membership
-from sampan.store.shell.lmdb_file import CONSISTENT_INDEX, TERM, LmdbFile
-from sampan.store.shell.wal_files import WalIdentity, fsync_directory
-from sampan.store.shell.wal_writer import Wal
+from sampan.store.core.confstate import CONF_STATE
+from sampan.store.shell.wal_files import fsync_directory
 from sampan.store.shell.write_buffer import WriteBuffer
 
 __all__ = [
@@ -39,9 +31,9 @@ __all__ = [
     "SnapshotStatus",
     "View",
     "buckets_of",
+    "check_digest",
     "hash_buckets",
     "reading",
-    "restore",
     "save",
     "status",
     "take",
@@ -228,80 +220,6 @@ def check_digest(path: Path) -> None:
                 raise SnapshotError(f"snapshot {path} is damaged: its SHA-256 does not match")
     except OSError as error:
         raise SnapshotError(f"cannot read the snapshot {path}: {error.strerror}") from error
-
-
-def restore(
-    path: Path,
-    data_dir: Path,
-    membership: Membership,
-    members: Sequence[Member] = (),
-    *,
-    skip_hash_check: bool = False,
-) -> SnapshotStatus:
-    """Make a new data directory from a snapshot of Sampan's or etcd's; return what is in it.
-
-    The old members are left out: the directory belongs to `membership`, in a cluster of `members`
-    (none: of its own). It appears whole or not at all. Raises SnapshotError.
-    """
-    data_dir = data_dir.absolute()
-    if data_dir.exists() and any(data_dir.iterdir()):
-        raise SnapshotError(f"data directory {data_dir} is not empty: restore into a new one")
-    if not skip_hash_check:
-        check_digest(path)
-    found = status(path)
-    partial = data_dir.with_name(data_dir.name + ".part")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _fill(path, partial, membership, members)
-        if data_dir.exists():
-            data_dir.rmdir()
-        partial.rename(data_dir)
-        fsync_directory(data_dir.parent)
-    except OSError as error:
-        raise SnapshotError(f"cannot restore into {data_dir}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return found
-
-
-def _fill(path: Path, data_dir: Path, membership: Membership, members: Sequence[Member]) -> None:
-    directory = DataDir.open(data_dir, membership)
-    directory.backend_path.parent.mkdir(mode=0o700, parents=True)
-    with reading(path) as reader:
-        meta = dict(reader.items(META_BUCKET.encode()))
-        index = int.from_bytes(meta.get(CONSISTENT_INDEX, b""), "big")
-        term = int.from_bytes(meta.get(TERM, b""), "big")
-        backend = LmdbFile(directory.backend_path, map_bytes=4 * reader.size_bytes)
-        try:
-            for buffer in buckets_of(reader, members=False):
-                backend.write(buffer, index, max(term, 1))
-            if len(members) > 1:
-                index, term = max(index, 1), max(term, 1)
-                backend.write(_cluster_of(members), index, term)
-                _begin_log(directory, membership, index, term)
-        finally:
-            backend.close()
-    directory.close()
-
-
-def _begin_log(directory: DataDir, membership: Membership, index: int, term: int) -> None:
-    """Write the log of a member that begins with a snapshot and has voted for nobody."""
-    identity = WalIdentity(membership.cluster_id, membership.member_id)
-    silent = Logger(lambda text: None, lambda: 0.0)
-    log = Wal.open(directory.wal_path, identity, applied_index=index, log=silent)
-    try:
-        log.begin_behind(SnapshotMark(index, term), HardState(term, 0, index))
-    finally:
-        log.close()
-
-
-def _cluster_of(members: Sequence[Member]) -> WriteBuffer:
-    """Return what a backend says of members that begin with the same content."""
-    buffer = WriteBuffer()
-    buffer.small["members"] = {f"{each.id:x}".encode(): each.to_json() for each in members}
-    state = ConfState(voters=tuple(each.id for each in members))
-    buffer.small[META_BUCKET] = {CONF_STATE: format_conf_state(state)}
-    return buffer
 
 
 def buckets_of(reader: BoltReader, *, members: bool) -> Iterator[WriteBuffer]:
