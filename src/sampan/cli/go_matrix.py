@@ -21,6 +21,8 @@ from sampan.gobuild.core.cimatrix import (
     gitlab_pipeline,
     without_excluded,
 )
+from sampan.gobuild.core.civerify import verify_targets
+from sampan.gobuild.core.table import Release
 from sampan.gobuild.shell.catalogue import release_named
 from sampan.gobuild.shell.project import read_project
 
@@ -55,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--provenance", action="store_true", help="attest what is built")
     parser.add_argument("--name", default="app", help="of the files")
     parser.add_argument("--go", default="", metavar="VERSION", help="else go.mod's")
-    parser.add_argument("--verify", metavar="FILE", help="check an existing workflow")
+    parser.add_argument(
+        "--verify", metavar="FILE", help="check an existing workflow, and compare it with --target"
+    )
     return parser
 
 
@@ -64,28 +68,46 @@ def _verified(project: Project, flags: argparse.Namespace) -> int:
     files = tuple(one for one in project.files if one.path == wanted)
     if not files:
         raise InvalidError(f"{flags.verify}: no workflow of this project")
-    found = check_project(changed(project, files=files), release_named(flags.go))
+    release = release_named(flags.go)
+    found = check_project(changed(project, files=files), release)
+    places = {(one.diagnostic.span.line, one.diagnostic.span.column) for one in found}
+    targets = _targets(flags, release, _compiler(project, flags))
+    # What cannot exist may have been found by its values already.
+    found += verify_targets(files[0], targets, release, places)
+    found.sort(key=lambda one: (one.diagnostic.span, one.diagnostic.rule))
     print(findings_text(found, False))
     return int(any(one.diagnostic.severity is not Severity.NOTE for one in found))
 
 
-def _written(project: Project, flags: argparse.Namespace) -> str:
+def _compiler(project: Project, flags: argparse.Namespace) -> str:
+    """Return the C toolchain of the cells: `zig`, `gcc` or empty."""
     needed = bool(summed(project.sources, project.gomod).cgo)
-    mode = ("zig" if needed else "") if flags.cgo == "auto" else flags.cgo.replace("off", "")
+    mode: str = flags.cgo
+    return ("zig" if needed else "") if mode == "auto" else mode.replace("off", "")
+
+
+def _targets(flags: argparse.Namespace, release: Release, compiler: str) -> list[str]:
+    targets = split_targets(flags.target)
+    targets += expanded_targets(split_targets(flags.include), release, compiler)
+    if targets and (excluded := split_targets(flags.exclude)):
+        return without_excluded(targets, excluded)
+    return targets
+
+
+def _written(project: Project, flags: argparse.Namespace) -> str:
+    compiler = _compiler(project, flags)
     release = release_named(flags.go)
     version = flags.go.removeprefix("go") or read_gomod(project.gomod)[0] or release.version
     for name, value in (("--name", flags.name), ("--go", version)):
         if not re.fullmatch(r"\w[\w.-]*", value, re.ASCII):
             raise InvalidError(f"{name} {value!r}: letters, digits, dots and dashes are allowed")
-    targets = split_targets(flags.target)
-    targets += expanded_targets(split_targets(flags.include), release, mode)
+    targets = _targets(flags, release, compiler)
     if not targets:
         raise InvalidError("no target: give --target linux/arm64,linux/arm/v7,...")
-    if excluded := split_targets(flags.exclude):
-        targets = without_excluded(targets, excluded)
-    default = tuple(one.platform for one in plan_cells(targets, flags.name, release, bool(mode)))
-    allowed = expanded_targets(split_targets(flags.allow), release, mode)
-    cells = plan_cells([*targets, *allowed], flags.name, release, bool(mode))
-    options = WorkflowOptions(version, mode, flags.prove, flags.provenance, default)
+    cgo = bool(compiler)
+    default = tuple(one.platform for one in plan_cells(targets, flags.name, release, cgo))
+    allowed = expanded_targets(split_targets(flags.allow), release, compiler)
+    cells = plan_cells([*targets, *allowed], flags.name, release, cgo)
+    options = WorkflowOptions(version, compiler, flags.prove, flags.provenance, default)
     write = github_workflow if flags.service == "github" else gitlab_pipeline
     return write(cells, options)

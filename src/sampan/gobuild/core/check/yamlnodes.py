@@ -58,6 +58,11 @@ class Node:
                 if isinstance(key, yaml.ScalarNode):
                     yield str(key.value), Node(value)
 
+    def values(self) -> Iterator[Node]:
+        """Yield the values of a mapping, nothing for anything else."""
+        if isinstance(self._raw, yaml.MappingNode):
+            yield from (Node(value) for _, value in self._raw.value)
+
     def get(self, *path: str) -> Node:
         """Return the value behind keys, an empty node when there is none."""
         found = self
