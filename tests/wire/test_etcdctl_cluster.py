@@ -111,6 +111,28 @@ def test_every_member_tells_the_same_of_the_cluster(cluster: Cluster) -> None:
     assert len({one["HashKV"]["hash"] for one in found}) == 1
 
 
+def test_metrics_tell_of_the_other_members(cluster: Cluster) -> None:
+    """Connected, bytes both ways, round trips; and that all of what is proposed is committed."""
+    ok(cluster.address(0), "put", "counted", "x" * 1000)
+    leader = cluster.leader()
+    port = cluster.ports[leader]
+    samples = dict(
+        line.rsplit(" ", 1)
+        for line in ask(port, "GET", "/metrics")[1].splitlines()
+        if not line.startswith("#")
+    )
+    ids = member_ids(cluster.endpoints)
+    for other in (ids[f"m{number}"] for number in range(3) if number != leader):
+        between = f'{{Local="{ids[f"m{leader}"]}",Remote="{other}"}}'
+        assert samples[f"etcd_network_active_peers{between}"] == "1"
+        assert float(samples[f'etcd_network_peer_received_bytes_total{{From="{other}"}}']) > 100
+        assert float(samples[f'etcd_network_peer_sent_bytes_total{{To="{other}"}}']) > 100
+        count = f'etcd_network_peer_round_trip_time_seconds_count{{To="{other}"}}'
+        assert float(samples[count]) >= 1
+    committed = float(samples["etcd_server_proposals_committed_total"])
+    assert committed == float(samples["etcd_server_proposals_applied_total"]) > 3
+
+
 def test_leadership_is_moved_by_its_leader_only(cluster: Cluster) -> None:
     target = followers(cluster)[0]
     name = member_ids(cluster.endpoints)[f"m{target}"]

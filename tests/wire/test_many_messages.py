@@ -9,7 +9,7 @@ import pytest
 
 from sampan.loop.channel import Channel, ClientStream
 from sampan.loop.server import RpcServer
-from sampan.wire.grpc.service import StreamCall, StreamMethod
+from sampan.wire.grpc.service import StreamCall, StreamMethod, UnaryCall, UnaryMethod
 from sampan.wire.grpc.status import Code, RpcError
 
 SIZES = [0, 1, 100, 16_383, 16_384, 70_000]
@@ -95,3 +95,57 @@ def test_an_error_of_whoever_consumes_ends_the_call() -> None:
     with pytest.raises(RpcError, match="no such message"):
         asyncio.run(converse(handler, talk))
     assert taken == [b"good"]
+
+
+async def counting_proxy(host: str, port: int, counted: list[int]) -> asyncio.Server:
+    """A server that passes everything on, and counts the bytes of its client."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at: int) -> None:
+        while data := await reader.read(65536):
+            counted[at] += len(data)
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(host, port)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pump(reader, inner_writer, 0))
+            tasks.create_task(pump(inner_reader, writer, 1))
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+def test_a_channel_compresses_what_it_sends() -> None:
+    message = b"the same again " * 20_000
+    taken: list[bytes] = []
+    counted = [0, 0]
+
+    async def handler(call: StreamCall) -> None:
+        await call.consume(taken.append)
+
+    async def run() -> None:
+        server = RpcServer(
+            {"/test.Many/Many": StreamMethod(handler), "/test.Many/One": UnaryMethod(one)}
+        )
+        proxy = await counting_proxy(*await server.listen("127.0.0.1", 0), counted)
+        port = proxy.sockets[0].getsockname()[1]
+        channel = Channel(f"127.0.0.1:{port}", gzip=True)
+        try:
+            async with asyncio.timeout(20):
+                stream = channel.stream("/test.Many/Many")
+                stream.send(message)
+                stream.close_send()
+                assert await stream.receive() is None
+                assert await channel.unary("/test.Many/One", message) == b"%d" % len(message)
+        finally:
+            await channel.close()
+            proxy.close()
+            await server.close(0)
+
+    def one(call: UnaryCall, request: bytes) -> None:
+        call.reply(b"%d" % len(request))
+
+    asyncio.run(run())
+    assert taken == [message]
+    assert counted[0] < len(message) // 10

@@ -227,6 +227,8 @@ def _config(given: Mapping[str, Value], explicit: Iterable[str], *, from_file: b
         warning_unary_request_duration_s=v.seconds("warning-unary-request-duration"),
         client_tls=_tls(v),
         peer_tls=_peer_tls(v),
+        peer_compression=v.text("peer-compression"),
+        peer_snapshot_rate=v.number("peer-snapshot-rate"),
         auth_token=v.text("auth-token"),
         auth_token_ttl_s=v.number("auth-token-ttl"),
         bcrypt_cost=v.number("bcrypt-cost"),

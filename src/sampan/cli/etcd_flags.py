@@ -255,6 +255,8 @@ _UNSAFE: tuple[_Row, ...] = (
 
 _OURS: tuple[_Row, ...] = (
     ("fast", B, "false", _OK, "Heartbeats of 30 ms and elections of 150 ms, unless given."),
+    ("peer-compression", S, "none", _OK, "What is sent to members is packed: none or gzip."),
+    ("peer-snapshot-rate", U, "0", _OK, "Bytes a second that a snapshot to a member may take."),
     ("memory", B, "false", _OK, "Keep everything in memory, nothing on disk."),
     ("endpoints-file", S, "", _OK, "Where to write the addresses; <data-dir>/endpoints.json."),
     ("config-file", S, "", _OK, "YAML file; other flags and the environment are ignored."),

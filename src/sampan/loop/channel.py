@@ -47,7 +47,7 @@ class Channel:
     `tls` gets ALPN `h2` set; `server_name` overrides the name that is checked in the certificate.
     After `keepalive_time_s` of silence with calls under way the server is pinged; without an answer
     in `keepalive_timeout_s` the connection is given up. `max_receive_bytes` bounds one response
-    message (RESOURCE_EXHAUSTED).
+    message (RESOURCE_EXHAUSTED). With `gzip` messages are sent compressed; any are understood.
     """
 
     def __init__(
@@ -61,8 +61,10 @@ class Channel:
         keepalive_timeout_s: float = 20.0,
         max_receive_bytes: int = 2**31 - 1,
         user_agent: str = "sampan",
+        gzip: bool = False,
     ) -> None:
         self.target = target
+        self._gzip = gzip
         self._tls = tls
         if tls is not None:
             tls.set_alpn_protocols(["h2"])
@@ -110,7 +112,7 @@ class Channel:
 
         def begin() -> None:
             connection.open(call, block)
-            call.send_data(pack(request), end_stream=True)
+            call.send_data(pack(request, self._gzip), end_stream=True)
 
         timer = None if timeout_s is None else loop.call_later(timeout_s, call.expire)
         try:
@@ -127,7 +129,7 @@ class Channel:
     ) -> ClientStream:
         """Start a streaming call of any shape; see ClientStream. Errors show when it is read."""
         loop = asyncio.get_running_loop()
-        stream = ClientStream()
+        stream = ClientStream(gzip=self._gzip)
         block = self._header_block(path, metadata, timeout_s)
         timer: asyncio.TimerHandle | None = None
         if timeout_s is not None:
@@ -176,6 +178,7 @@ class Channel:
 
     def _request_block(self, path: str) -> bytes:
         authority = "localhost" if self.target.startswith("unix:") else self.target
+        encoding = [("grpc-encoding", "gzip")] if self._gzip else []
         return encode_headers(
             [
                 (":method", "POST"),
@@ -186,6 +189,7 @@ class Channel:
                 ("content-type", "application/grpc"),
                 ("user-agent", self._user_agent),
                 ("grpc-accept-encoding", "gzip"),
+                *encoding,
             ]
         )
 

@@ -202,7 +202,8 @@ class ClientStream:
     None for OK. Reading again repeats the outcome. Cancelling a waiting `receive` loses nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, gzip: bool = False) -> None:
+        self._gzip = gzip
         self._call: StreamingCall | None = None
         self._write_now: Callable[[Callable[[], None]], None] = _call
         self._early: list[bytes] = []
@@ -241,7 +242,7 @@ class ClientStream:
         if self._call is None:
             self._early.append(message)
         else:
-            self._call.send_data(pack(message))
+            self._call.send_data(pack(message, self._gzip))
 
     def send_now(self, message: bytes) -> None:
         """As `send`, but written at once and not in the loop's next turn."""
@@ -317,7 +318,7 @@ class ClientStream:
         self._call = call
         self._write_now = write_now
         for message in self._early:
-            call.send_data(pack(message))
+            call.send_data(pack(message, self._gzip))
         self._early.clear()
         if self._early_close:
             call.send_data(b"", end_stream=True)

@@ -88,6 +88,8 @@ class StreamServerCall(RpcCall):
                     self._take_at_once(message)
         except RpcError as error:
             self.fail(error.code, error.message, error.metadata)
+        except Exception:
+            self._fail_internally()
         if self._ended:
             self._wake_reader()
 
@@ -188,10 +190,14 @@ class StreamServerCall(RpcCall):
             self.fail(Code.UNAVAILABLE, "the server is shutting down")
             raise
         except Exception:
-            _LOG.exception("%s failed", self.path)
-            self.fail(Code.INTERNAL, "internal error")
+            self._fail_internally()
         else:
             self._complete()
+
+    def _fail_internally(self) -> None:
+        """End the call after an error that nobody has foreseen; it is the current one."""
+        _LOG.exception("%s failed", self.path)
+        self.fail(Code.INTERNAL, "internal error")
 
     def _complete(self) -> None:
         if self.done:

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 from sampan.base.histogram import Histogram
 
-__all__ = ["CONTENT_TYPE", "Family", "Labels", "Number", "counter", "gauge", "histogram", "render"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Family",
+    "Labels",
+    "Number",
+    "counter",
+    "gauge",
+    "histogram",
+    "histograms",
+    "render",
+]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -51,17 +61,22 @@ def _simple(kind: str, name: str, text: str, value: Value) -> Family:
 
 def histogram(name: str, text: str, values: Histogram | None) -> Family:
     """Return a histogram with its buckets, sum and count."""
-    if values is None:
-        return Family(name, "histogram", text, ())
-    samples: list[tuple[str, Labels, Number]] = [
-        ("_bucket", {"le": _number(bound)}, count) for bound, count in values.cumulative()
-    ]
-    count = values.count
-    samples += [
-        ("_bucket", {"le": "+Inf"}, count),
-        ("_sum", {}, values.total),
-        ("_count", {}, count),
-    ]
+    return histograms(name, text, () if values is None else [({}, values)])
+
+
+def histograms(name: str, text: str, series: Iterable[tuple[Labels, Histogram]]) -> Family:
+    """Return a histogram of several series."""
+    samples: list[tuple[str, Labels, Number]] = []
+    for labels, values in series:
+        samples += [
+            ("_bucket", {**labels, "le": _number(bound)}, count)
+            for bound, count in values.cumulative()
+        ]
+        samples += [
+            ("_bucket", {**labels, "le": "+Inf"}, values.count),
+            ("_sum", labels, values.total),
+            ("_count", labels, values.count),
+        ]
     return Family(name, "histogram", text, tuple(samples))
 
 

@@ -72,9 +72,10 @@ def figures_of(node: Node, stats: RpcStats, server_version: str, cluster_version
         is_leader=node.leading,
         is_learner=state.cluster.me.is_learner,
         leader_changes_seen=node.leader_changes,
-        proposals_committed=node.log.last_index - node.log.pending,
+        proposals_committed=node.log.committed_index,
         proposals_applied=state.applied_index,
         proposals_pending=node.log.pending,
+        proposals_failed=state.rejected_total,
         quota_backend_bytes=node.config.quota_backend_bytes or DEFAULT_QUOTA_BYTES,
         db_size_bytes=storage.backend.size_bytes,
         db_size_in_use_bytes=storage.backend.size_in_use_bytes,
@@ -100,4 +101,5 @@ def figures_of(node: Node, stats: RpcStats, server_version: str, cluster_version
         grpc_received_bytes=stats.bytes_received,
         grpc_sent_bytes=stats.bytes_sent,
         methods=methods,
+        peers=node.membership.traffic,
     )

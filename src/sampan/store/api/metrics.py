@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sampan.base.histogram import Histogram, exponential
+from sampan.store.api.metrics_peers import peer_families
+from sampan.store.shell.peers import PeerTraffic
 from sampan.wire.exposition import Family, Labels, Number, counter, gauge, histogram, render
 from sampan.wire.grpc.service import MethodTable, UnaryMethod
 from sampan.wire.grpc.status import Code
@@ -141,6 +143,8 @@ class Figures:
     grpc_sent_bytes: int = 0
     methods: Mapping[str, MethodFigures] = field(default_factory=dict)
     """By full method name, `/etcdserverpb.KV/Range`; a method never called may be missing."""
+    peers: Mapping[int, PeerTraffic] = field(default_factory=dict)
+    """By the id of the other member; none when there is no other."""
 
 
 def exposition(
@@ -155,6 +159,7 @@ def exposition(
             *_watch_and_lease(figures),
             *_disk(figures),
             *_grpc(figures, table),
+            *peer_families(figures.peers, figures.server_id),
             *process,
         ]
     )

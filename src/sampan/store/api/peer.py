@@ -14,11 +14,12 @@ from typing import Final, Protocol, TypeVar
 from google.protobuf.message import DecodeError
 
 from sampan.base.errors import SampanError
-from sampan.raft import Message
+from sampan.raft import Message, MsgType
 from sampan.store.core.greeting import NEWEST, Identity, refuse_stranger
 from sampan.store.core.peerwire import decode_frame, decode_message
 from sampan.store.pb import peer_pb2 as pb
-from sampan.store.shell.peers import ASK, MESSAGES, SNAPSHOT, PeerTraffic
+from sampan.store.shell.peer_snapshot import SNAPSHOT
+from sampan.store.shell.peers import ASK, MESSAGES, PeerTraffic
 from sampan.store.shell.replication import PeerSink
 from sampan.wire.grpc.service import (
     MethodTable,
@@ -42,6 +43,9 @@ RECEIVE_BYTES: Final = 128 << 20
 """The largest frame taken from a member: what one turn of its loop may send together."""
 
 SNAPSHOT_BYTES: Final = 64 << 30
+
+_PASSED_ON: Final = frozenset({MsgType.PROPOSE, MsgType.READ_INDEX, MsgType.TRANSFER_LEADER})
+"""What a member may send on for another one."""
 
 Answerer = Callable[[bytes], Awaitable[bytes]]
 _T = TypeVar("_T", pb.Packet, pb.SnapshotPiece, pb.Question)
@@ -178,9 +182,12 @@ def _place(directory: Path) -> tuple[Path, int]:
 
 
 def _checked(message: Message, me: Identity, sender: int) -> Message:
-    """Refuse a message that its stream cannot carry: for somebody else, or by a storage."""
+    """Refuse a message that its stream cannot carry: for somebody else, or by somebody else."""
     if message.to != me.member_id:
         raise RpcError(Code.INVALID_ARGUMENT, f"a message for {message.to:x} came here")
+    if message.sender != sender and message.type not in _PASSED_ON:
+        text = f"a message of {message.sender:x} came from {sender:x}"
+        raise RpcError(Code.INVALID_ARGUMENT, text)
     return message
 
 

@@ -95,6 +95,7 @@ class StateMachine:
         self.alarms = alarms
         self.cluster = cluster
         self.applied_index = 0
+        self.rejected_total = 0
         self.on_compact: Callable[[int], None] = lambda revision: None
         self._before_revision = encode.header(cluster.cluster_id, cluster.member_id, 0, 0) + b"\x18"
         self._after_revision = b""
@@ -190,6 +191,7 @@ class StateMachine:
             answer: RpcError = errors.NO_SPACE()
         else:
             answer = error if isinstance(error, RpcError) else errors.STOPPED()
+        self.rejected_total += len(contexts)
         for context in contexts:
             if context is not None:
                 context[0].fail(answer.code, answer.message)

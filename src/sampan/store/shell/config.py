@@ -238,6 +238,8 @@ class EtcdConfig:
 
     client_tls: TlsConfig = field(default_factory=TlsConfig)
     peer_tls: TlsConfig = field(default_factory=TlsConfig)
+    peer_compression: str = "none"
+    peer_snapshot_rate: int = 0
     pre_vote: bool = True
     max_learners: int = 1
     auth_token: str = "simple"
@@ -349,6 +351,8 @@ class EtcdConfig:
             Level.parse(self.log_level)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        if self.peer_compression not in ("none", "gzip"):
+            raise ConfigError(f'--peer-compression is none or gzip, not "{self.peer_compression}"')
         if self.log_format not in ("json", "console"):
             raise ConfigError(f'unknown log format: "{self.log_format}"')
         if not 4 <= self.bcrypt_cost <= 31:

@@ -22,6 +22,7 @@ from sampan.store.core.wal import HardState, RecordFlag
 from sampan.store.pb import peer_pb2
 from sampan.store.pb import rpc_pb2 as rpc
 from sampan.store.shell.bootstrap import Origin
+from sampan.store.shell.clocks import CLOCK, clock_now
 from sampan.store.shell.config import EtcdConfig
 from sampan.store.shell.failpoints import hit
 from sampan.store.shell.install import Installer
@@ -103,7 +104,10 @@ class Replication:
         self._switching = False
         self._waiting: list[tuple[ConfChange, bytes, object]] = []
         self.on_replicated: Callable[[], None] = lambda: None
-        self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {"members": self._members}
+        self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
+            "members": self._members,
+            CLOCK: self._clock,
+        }
 
     # ---- which log
 
@@ -248,6 +252,8 @@ class Replication:
             self._raft,
             self._logger,
             peer_client_tls(self._config),
+            throttle_bytes_s=self._config.peer_snapshot_rate,
+            gzip=self._config.peer_compression == "gzip",
         )
         cluster = self._node.state.cluster
         cluster.observer = self._members_changed
@@ -344,6 +350,14 @@ class Replication:
     def traffic_of(self, member_id: int) -> PeerTraffic:
         """The counters of a member."""
         return PeerTraffic() if self._peers is None else self._peers.traffic_of(member_id)
+
+    @property
+    def traffic(self) -> Mapping[int, PeerTraffic]:
+        """The counters of all other members."""
+        return {} if self._peers is None else self._peers.traffic
+
+    async def _clock(self, _: bytes) -> bytes:
+        return clock_now()
 
     def answer(self, subject: str, answerer: Callable[[bytes], Awaitable[bytes]]) -> None:
         """Let other members ask for something."""

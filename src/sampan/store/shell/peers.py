@@ -13,34 +13,35 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from time import time
 from typing import Final
 
 from sampan.base.errors import SampanError
+from sampan.base.histogram import Histogram, exponential
 from sampan.base.log import Logger
 from sampan.loop.channel import Channel, ClientStream, NotProcessedError
 from sampan.raft import Message, MsgType
 from sampan.store.core.greeting import Identity, greet
-from sampan.store.core.peerwire import encode_frame, encode_message
+from sampan.store.core.peerwire import encode_frame
 from sampan.store.pb import peer_pb2 as pb
+from sampan.store.shell.clocks import CLOCK, ClockWatch, clock_of
 from sampan.store.shell.config import Url
+from sampan.store.shell.peer_snapshot import send_snapshot
 from sampan.store.shell.replication import PeerSink
 from sampan.wire.grpc.status import Code, RpcError
 
-__all__ = ["ASK", "MESSAGES", "SNAPSHOT", "PeerTraffic", "Peers", "ask"]
+__all__ = ["ASK", "MESSAGES", "PeerTraffic", "Peers", "ask"]
 
 MESSAGES: Final = "/sampan.peer.v1.Peer/Messages"
-SNAPSHOT: Final = "/sampan.peer.v1.Peer/Snapshot"
 ASK: Final = "/sampan.peer.v1.Peer/Ask"
 
 QUEUE_BYTES: Final = 64 << 20
 """What may wait for one member before it is dropped."""
 
-BLOCK_BYTES: Final = 256 << 10
 FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 1.0
-SKEW_MS: Final = 1000
+PROBE_S: Final = 30.0
+ROUND_TRIP_BOUNDS_S: Final = exponential(0.0001, 2, 16)
 ASK_TIMEOUT_S: Final = 5.0
 
 
@@ -51,7 +52,9 @@ class PeerTraffic:
     sent_bytes: int = 0
     sent_failures: int = 0
     received_bytes: int = 0
-    round_trip_s: float = 0.0
+    active: bool = False
+    disconnected: int = 0
+    round_trip: Histogram = field(default_factory=lambda: Histogram(ROUND_TRIP_BOUNDS_S))
     snapshots_sent: int = 0
     snapshot_failures: int = 0
 
@@ -79,6 +82,7 @@ class _Link:
         self._lanes = {bulk: self._lane() for bulk in (False, True)}
         self._snapshot: asyncio.Task[None] | None = None
         self._questions: Channel | None = None
+        self._prober: asyncio.Task[None] | None = None
         self._told = ""
 
     def _lane(self) -> _Lane:
@@ -87,6 +91,7 @@ class _Link:
     def start(self) -> None:
         for bulk, lane in self._lanes.items():
             lane.task = asyncio.create_task(self._keep(bulk), name=f"peer-{self.member_id:x}")
+        self._prober = asyncio.create_task(self._probe(), name=f"probe-{self.member_id:x}")
 
     def heard(self) -> None:
         """The member is there, for it talks to us: whoever waits to connect again does so now."""
@@ -130,10 +135,7 @@ class _Link:
                 if lane.welcome:
                     wait_s = FIRST_RETRY_S
                 self._say(error)
-            lane.welcome = False
-            lane.stream = None
-            if not any(each.welcome for each in self._lanes.values()):
-                self.active_since_s = None
+            self._ended(lane)
             self._peers.lost(self.member_id)
             await lane.channel.close()
             lane.heard.clear()
@@ -144,6 +146,17 @@ class _Link:
             self._turn += 1
             renewed = self._lane()
             lane.channel = renewed.channel
+
+    def _ended(self, lane: _Lane) -> None:
+        lane.welcome = False
+        lane.stream = None
+        if self.active_since_s is not None and not any(
+            each.welcome for each in self._lanes.values()
+        ):
+            self.active_since_s = None
+            traffic = self._peers.traffic_of(self.member_id)
+            traffic.active = False
+            traffic.disconnected += 1
 
     async def _converse(self, lane: _Lane) -> None:
         stream = lane.channel.stream(MESSAGES)
@@ -170,7 +183,8 @@ class _Link:
         lane.welcome = True
         now = time()
         traffic = self._peers.traffic_of(self.member_id)
-        traffic.round_trip_s = now - sent
+        traffic.round_trip.observe(now - sent)
+        traffic.active = True
         if self.active_since_s is None:
             self.active_since_s = asyncio.get_running_loop().time()
             self._peers.log.info(
@@ -178,14 +192,7 @@ class _Link:
                 **{"remote-peer-id": f"{self.member_id:x}"},
             )
         self._told = ""
-        skew_ms = welcome.unix_ms - (sent + now) * 500
-        if abs(skew_ms) > SKEW_MS + (now - sent) * 1000:
-            self._peers.log.warning(
-                "prober found high clock drift",
-                **{"remote-peer-id": f"{self.member_id:x}"},
-                cure="set both clocks: leases and certificates go by them",
-                drift=f"{skew_ms / 1000:.1f}s",
-            )
+        self._peers.clocks.heard(self.member_id, sent, now, welcome.unix_ms / 1000)
 
     def _say(self, error: RpcError) -> None:
         """Log why there is no connection, once for each reason."""
@@ -203,6 +210,17 @@ class _Link:
         )
 
     # ---- questions
+
+    async def _probe(self) -> None:
+        """Ask for the member's time now and then: how far it is away, and whether clocks agree."""
+        while True:
+            await asyncio.sleep(PROBE_S)
+            asked = time()
+            with suppress(RpcError):
+                answer = await self.ask(CLOCK, b"", ASK_TIMEOUT_S)
+                answered = time()
+                self._peers.traffic_of(self.member_id).round_trip.observe(answered - asked)
+                self._peers.clocks.heard(self.member_id, asked, answered, clock_of(answer))
 
     async def ask(self, subject: str, body: bytes, timeout_s: float) -> bytes:
         """Ask the member something, on one connection for all questions. Raises RpcError."""
@@ -234,21 +252,8 @@ class _Link:
         delivered = False
         try:
             async with peers.sink.snapshot_source(message) as source:
-                stream = channel.stream(SNAPSHOT)
-                stream.send(pb.SnapshotPiece(greeting=self._greeting()).SerializeToString())
-                head = encode_message(source.message)
-                stream.send(pb.SnapshotPiece(message=head).SerializeToString())
-                digest = sha256()
-                async for block in source.blocks(BLOCK_BYTES):
-                    await asyncio.to_thread(digest.update, block)
-                    stream.send(pb.SnapshotPiece(block=block).SerializeToString())
-                    await stream.drain()
-                    if stream.done:
-                        break
-                    await peers.throttle(len(block))
-                stream.send(pb.SnapshotPiece(sha256=digest.digest()).SerializeToString())
-                stream.close_send()
-                delivered = await stream.receive() is not None
+                greeting = self._greeting()
+                delivered = await send_snapshot(channel, greeting, source, peers.throttle)
                 traffic.sent_bytes += source.size_bytes
                 traffic.snapshots_sent += 1
         except (RpcError, SampanError) as error:
@@ -263,7 +268,7 @@ class _Link:
             peers.sink.snapshot_sent(self.member_id, delivered=delivered)
 
     async def close(self) -> None:
-        tasks = [lane.task for lane in self._lanes.values()] + [self._snapshot]
+        tasks = [lane.task for lane in self._lanes.values()] + [self._snapshot, self._prober]
         running = [task for task in tasks if task is not None]
         for task in running:
             task.cancel()
@@ -279,7 +284,8 @@ class Peers:
     """The `PeerTransport` of one member.
 
     `tls` is made anew for each connection to an https URL, so that changed certificates count.
-    `throttle_bytes_s` bounds what snapshots take of the network; 0: all they can get.
+    `throttle_bytes_s` bounds what snapshots take of the network; 0: all they can get. With `gzip`
+    everything is sent compressed.
     """
 
     me: Identity
@@ -288,9 +294,14 @@ class Peers:
     tls: Callable[[], ssl.SSLContext] | None = None
     on_removed: Callable[[str], None] = lambda reason: None
     throttle_bytes_s: int = 0
+    gzip: bool = False
     traffic: dict[int, PeerTraffic] = field(default_factory=dict)
+    clocks: ClockWatch = field(init=False)
     _links: dict[int, _Link] = field(default_factory=dict)
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.clocks = ClockWatch(self.log)
 
     def connect(self, addresses: Mapping[int, Sequence[str]]) -> None:
         """Talk to these members and to no others."""
@@ -348,7 +359,7 @@ class Peers:
 
     def channel(self, url: str) -> Channel:
         """Return a channel to a peer URL."""
-        return channel_to(url, self.tls)
+        return channel_to(url, self.tls, gzip=self.gzip)
 
     async def ask(
         self, member_id: int, subject: str, body: bytes = b"", timeout_s: float = ASK_TIMEOUT_S
@@ -366,7 +377,9 @@ class Peers:
         await asyncio.gather(*self._ending, return_exceptions=True)
 
 
-def channel_to(url: str, tls: Callable[[], ssl.SSLContext] | None) -> Channel:
+def channel_to(
+    url: str, tls: Callable[[], ssl.SSLContext] | None, *, gzip: bool = False
+) -> Channel:
     """Return a channel to a peer URL. Raises RpcError for https without certificates."""
     parsed = Url.parse(url)
     context = None
@@ -376,7 +389,7 @@ def channel_to(url: str, tls: Callable[[], ssl.SSLContext] | None) -> Channel:
         context = tls()
     host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
     target = f"unix:{parsed.host}" if parsed.unix else f"{host}:{parsed.port}"
-    return Channel(target, tls=context, keepalive_time_s=10.0, keepalive_timeout_s=5.0)
+    return Channel(target, tls=context, keepalive_time_s=10.0, keepalive_timeout_s=5.0, gzip=gzip)
 
 
 async def ask(
