@@ -11,7 +11,7 @@ from typing import Any
 
 from sampan.base.errors import InvalidError
 from sampan.gobuild.core.buildplan import CGO_MODES, plan_cells, split_targets
-from sampan.gobuild.core.check.gofiles import summed
+from sampan.gobuild.core.check.modules import GoTree
 from sampan.gobuild.core.explain.report import diagnosis_text
 from sampan.gobuild.shell.building import Built, Matrix, build_matrix, cgo_compiler
 from sampan.gobuild.shell.catalogue import release_named
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     """Build the matrix; 1 when a cell failed, is not as asked for, or did not run well."""
     flags = _parser().parse_args(arguments)
     project, _ = read_project(".")
-    needs = summed(project.sources, project.gomod)
+    needs = GoTree(project.sources, project.modules).needs("", (flags.package,))
     compiler = cgo_compiler(flags.cgo, bool(needs.cgo))
     targets = split_targets(flags.target)
     if not targets:

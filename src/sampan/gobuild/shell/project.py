@@ -29,11 +29,11 @@ def read_project(root: str) -> tuple[Project, list[str]]:
     files: list[SourceFile] = []
     sources: list[GoSource] = []
     unread: list[str] = []
-    gomod = ""
+    modules: list[SourceFile] = []
     for path in _walk(root, unread):
         name = os.path.relpath(path, root).replace(os.sep, "/")
         go = name.endswith(".go")
-        kind = "go" if go else "gomod" if name == "go.mod" else kind_of(name)
+        kind = "go" if go else kind_of(name)
         if not kind:
             continue
         data = _content(path, _GO_LIMIT if go else _TEXT_LIMIT)
@@ -44,11 +44,11 @@ def read_project(root: str) -> tuple[Project, list[str]]:
         elif go:
             if source := read_source(name, data):
                 sources.append(source)
-        elif kind == "gomod":
-            gomod = data.decode("utf-8", "replace")
+        elif kind == "module":
+            modules.append(SourceFile(name, data.decode("utf-8", "replace")))
         elif kind != "manifest" or all(mark in data for mark in _MANIFEST):
             files.append(SourceFile(name, data.decode("utf-8", "replace").replace("\r\n", "\n")))
-    return Project(tuple(files), tuple(sources), gomod), unread
+    return Project(tuple(files), tuple(sources), tuple(modules)), unread
 
 
 def _walk(root: str, unread: list[str]) -> Iterator[str]:

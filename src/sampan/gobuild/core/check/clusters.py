@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sampan.base.diagnostic import Severity
-from sampan.base.errors import InvalidError
 from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile, finding
-from sampan.gobuild.core.check.yamlnodes import Node, documents
+from sampan.gobuild.core.check.yamlnodes import Node, readable
 
 __all__ = ["check_manifest"]
 
@@ -26,11 +25,7 @@ def check_manifest(
 
     `platforms` are those that the project's own images, called `names`, are built for.
     """
-    try:
-        listed = documents(source.text)
-    except InvalidError:
-        return
-    for document in listed:
+    for document in readable(source.text):
         for node in document.walk():
             if node.get("containers"):
                 yield from _pod(source, node, platforms, names)

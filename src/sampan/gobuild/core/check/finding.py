@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sampan.base.diagnostic import Diagnostic, Severity, Span
 from sampan.base.record import record
 
-__all__ = ["Edit", "Finding", "SourceFile", "edited", "finding", "shown_diff"]
+__all__ = ["Edit", "Finding", "SourceFile", "edited", "finding", "logical_lines", "shown_diff"]
 
 
 @record
@@ -43,6 +43,20 @@ class Finding:
     evidence: str
     remedy: str
     edit: Edit | None = None
+
+
+def logical_lines(lines: Iterable[str], first: int = 1) -> Iterator[list[tuple[int, str]]]:
+    """Yield numbered lines, those joined by a backslash together; no comments and messages."""
+    held: list[tuple[int, str]] = []
+    for number, line in enumerate(lines, first):
+        if line.lstrip().lstrip("@").startswith(("#", "//", "echo ", "printf ")):
+            continue
+        held.append((number, line))
+        if not line.endswith("\\") or number - held[0][0] >= 200:
+            yield held
+            held = []
+    if held:
+        yield held
 
 
 def finding(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from sampan.base.record import record
@@ -13,6 +13,7 @@ __all__ = [
     "CGO_PACKAGES",
     "GoNeeds",
     "GoSource",
+    "always_built",
     "read_gomod",
     "read_source",
     "summed",
@@ -65,6 +66,8 @@ _USUAL_TAGS: Final = frozenset(
 )
 _REQUIRE: Final = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+)\s+v[\w.+-]+(.*)$", re.M)
 _IMPORT_C: Final = re.compile(rb'^(?:import\s+|\s+)"C"\s*$', re.M)
+_IMPORT: Final = re.compile(rb"^import\s*\((.*?)^\)|^import\s+([^\n(]+)$", re.M | re.S)
+_PATH: Final = re.compile(rb"^[ \t]*(?:[\w.]+[ \t]+)?\"([^\"\n]+)\"", re.M)
 _TLS_CLIENT: Final = re.compile(
     rb"\bhttp\.(?:Get|Post|PostForm|Head|Client\b|DefaultClient|NewRequest)|\btls\.Dial"
 )
@@ -87,6 +90,12 @@ class GoSource:
     packages: tuple[str, ...] = ()
     main: bool = False
     cgo_modules: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The directory of its package, empty for the root."""
+        return self.path.rpartition("/")[0]
 
 
 @record
@@ -126,7 +135,15 @@ def read_source(path: str, data: bytes) -> GoSource | None:
         tuple(name for name in CGO_PACKAGES if f'"{name}"'.encode() in head),
         re.search(rb"^package main\b", head, re.M) is not None,
         tuple(name for name in CGO_MODULES if f'"{name}'.encode() in head),
+        tuple(_imports(head)),
     )
+
+
+def _imports(head: bytes) -> Iterator[str]:
+    """The paths that a file imports."""
+    for match in _IMPORT.finditer(head):
+        for path in _PATH.findall(match[1] or match[2]):
+            yield path.decode("utf-8", "replace")
 
 
 def _only_plain(data: bytes) -> bool:
@@ -151,25 +168,30 @@ def read_gomod(text: str) -> tuple[str, list[tuple[str, bool]]]:
     return version[1] if version else "", modules
 
 
-def summed(sources: Iterable[GoSource], gomod: str) -> GoNeeds:
-    """Put together what the project needs."""
+def summed(
+    sources: Iterable[GoSource], gomod: str, programs: Collection[str] | None = None
+) -> GoNeeds:
+    """Put together what files need, which are built with the modules of `gomod`.
+
+    `programs` are the directories of programs of which not all need be built; by default all.
+    """
     version, modules = read_gomod(gomod)
     listed = list(sources)
-    optional = {one.path.rpartition("/")[0] for one in listed if one.without_cgo}
-    programs = {one.path.rpartition("/")[0] for one in listed if one.main}
+    optional = {one.folder for one in listed if one.without_cgo}
+    if programs is None:
+        programs = {one.folder for one in listed if one.main}
     cgo, remedy = "", ""
     for path, indirect in modules:
         known = next(
             (name for name in CGO_MODULES if path == name or path.startswith(f"{name}/")), ""
         )
         # What only tests import is not in the program.
-        imported = any(known in one.cgo_modules and _always_built(one, programs) for one in listed)
+        imported = any(known in one.cgo_modules and always_built(one, programs) for one in listed)
         if known and not indirect and (imported or not listed):
             cgo, remedy = f"{path} needs it (go.mod)", CGO_MODULES[known]
             break
     for one in listed:
-        folder = one.path.rpartition("/")[0]
-        if not cgo and one.cgo and folder not in optional and _always_built(one, programs):
+        if not cgo and one.cgo and one.folder not in optional and always_built(one, programs):
             cgo = f'{one.path}:{one.cgo} has import "C"'
     return GoNeeds(
         version,
@@ -181,7 +203,7 @@ def summed(sources: Iterable[GoSource], gomod: str) -> GoNeeds:
     )
 
 
-def _always_built(source: GoSource, programs: Set[str]) -> bool:
+def always_built(source: GoSource, programs: Collection[str] = ()) -> bool:
     """Tell whether a file is in usual Linux builds: no tag of its own, no other system.
 
     A program in C beside others (`package main` in one of several folders) is a build of its own.

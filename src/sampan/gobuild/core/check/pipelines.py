@@ -8,12 +8,11 @@ from itertools import product
 from typing import Final
 
 from sampan.base.diagnostic import Severity
-from sampan.base.errors import InvalidError
 from sampan.base.record import changed
 from sampan.gobuild.core.check.finding import Finding, SourceFile, finding
 from sampan.gobuild.core.check.gofiles import GoNeeds
-from sampan.gobuild.core.check.settings import Setting, check_pair, check_value
-from sampan.gobuild.core.check.yamlnodes import Node, documents
+from sampan.gobuild.core.check.settings import NeedsAt, Setting, check_pair, check_value
+from sampan.gobuild.core.check.yamlnodes import Node, readable
 from sampan.gobuild.core.levels import LEVELS
 from sampan.gobuild.core.table import Release
 
@@ -83,19 +82,11 @@ def _normal(name: str) -> str:
 
 def check_pipeline(source: SourceFile, release: Release) -> Iterator[Finding]:
     """Yield what is wrong in the matrices and variables of a GitHub or GitLab file."""
-    for document in _read(source):
+    for document in readable(source.text):
         for node in document.walk():
             matrix = node.get("strategy", "matrix") or node.get("parallel", "matrix")
             for one in [matrix, *matrix] if matrix else ():
                 yield from _matrix(source, one, release)
-
-
-def _read(source: SourceFile) -> list[Node]:
-    try:
-        return documents(source.text)
-    except InvalidError:
-        # Its syntax is for the service that runs it to judge.
-        return []
 
 
 def _values(node: Node) -> list[Node]:
@@ -150,9 +141,9 @@ def _cell(node: Node) -> Mapping[str, str]:
     }
 
 
-def check_goreleaser(source: SourceFile, release: Release, needs: GoNeeds) -> Iterator[Finding]:
+def check_goreleaser(source: SourceFile, release: Release, needs_at: NeedsAt) -> Iterator[Finding]:
     """Yield what is wrong with the builds of a goreleaser configuration."""
-    for document in _read(source):
+    for document in readable(source.text):
         for build in document.get("builds"):
             for key, value in build.items():
                 if variable := _VARIABLES.get(key.lower()):
@@ -164,7 +155,7 @@ def check_goreleaser(source: SourceFile, release: Release, needs: GoNeeds) -> It
                 goarch = rest.split("_")[0]
                 if goarch and not node.text.startswith("go_"):
                     yield from check_pair(source, goos, goarch, node.line, node.column, release)
-            yield from _goreleaser_cgo(source, build, needs)
+            yield from _goreleaser_cgo(source, build, needs_at(build.line))
 
 
 def _goreleaser_cgo(source: SourceFile, build: Node, needs: GoNeeds) -> Iterator[Finding]:

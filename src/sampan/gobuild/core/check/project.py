@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Final
 
 from sampan.base.record import record
 from sampan.gobuild.core.check.clusters import check_manifest
+from sampan.gobuild.core.check.dockerbuilds import docker_reach
 from sampan.gobuild.core.check.dockerfiles import check_dockerfile
 from sampan.gobuild.core.check.finding import Finding, SourceFile
-from sampan.gobuild.core.check.gofiles import GoSource, summed
+from sampan.gobuild.core.check.gofiles import GoNeeds, GoSource
+from sampan.gobuild.core.check.modules import GoTree
 from sampan.gobuild.core.check.pipelines import check_goreleaser, check_pipeline, platforms_in
-from sampan.gobuild.core.check.settings import check_settings
+from sampan.gobuild.core.check.reach import reach_of
+from sampan.gobuild.core.check.settings import NeedsAt, check_settings
 from sampan.gobuild.core.table import Release
 
 __all__ = ["Project", "check_project", "kind_of"]
@@ -31,11 +35,17 @@ class Project:
 
     files: tuple[SourceFile, ...]
     sources: tuple[GoSource, ...]
-    gomod: str = ""
+    modules: tuple[SourceFile, ...] = ()
+    """Every go.mod and go.work."""
+
+    @property
+    def gomod(self) -> str:
+        """The go.mod of the root, empty without one."""
+        return next((one.text for one in self.modules if one.path == "go.mod"), "")
 
 
 def kind_of(path: str) -> str:
-    """Return what a file is by its path, empty when no rule is for it.
+    """Return what a file is by its path, empty when it does not matter.
 
     `manifest` is any other YAML; whether it is for Kubernetes is seen by its content.
     """
@@ -43,6 +53,8 @@ def kind_of(path: str) -> str:
     lower = name.lower()
     if _DOCKERFILE.fullmatch(lower) and not lower.endswith(_NO_DOCKERFILE):
         return "dockerfile"
+    if name in ("go.mod", "go.work"):
+        return "module"
     if lower in ("makefile", "gnumakefile", "justfile") or lower.endswith((".mk", ".sh", ".bash")):
         return "script"
     if not lower.endswith((".yml", ".yaml")):
@@ -56,7 +68,7 @@ def kind_of(path: str) -> str:
 
 def check_project(project: Project, release: Release) -> list[Finding]:
     """Return all findings, by file and line; nothing for a project that is well configured."""
-    needs = summed(project.sources, project.gomod)
+    tree = GoTree(project.sources, project.modules)
     kinds = {source.path: kind_of(source.path) or "script" for source in project.files}
     platforms: list[str] = []
     names: list[str] = []
@@ -69,17 +81,29 @@ def check_project(project: Project, release: Release) -> list[Finding]:
             found += wrong
     for source in project.files:
         kind = kinds[source.path]
+        needs_at = _needs_at(source, kind, tree)
         if kind != "manifest":
-            found += check_settings(source, release, needs)
+            found += check_settings(source, release, needs_at)
         if kind == "dockerfile":
-            found += check_dockerfile(source, needs, platforms)
+            found += check_dockerfile(source, tree, platforms)
         elif kind == "pipeline":
             found += check_pipeline(source, release)
         elif kind == "goreleaser":
-            found += check_goreleaser(source, release, needs)
+            found += check_goreleaser(source, release, needs_at)
         elif kind == "manifest":
             found += check_manifest(source, platforms, names)
     return sorted(_once(found), key=lambda one: (one.diagnostic.span, one.diagnostic.rule))
+
+
+def _needs_at(source: SourceFile, kind: str, tree: GoTree) -> NeedsAt:
+    """What the builds need that a line of a file is for; looked up when it first matters."""
+    if not tree.cgo:
+        return lambda _: GoNeeds()
+    if kind == "dockerfile":
+        reach = cache(lambda: docker_reach(source, tree))
+    else:
+        reach = cache(lambda: reach_of(source, kind, tree))
+    return lambda line: reach().at(line)
 
 
 def _once(found: Iterable[Finding]) -> Iterator[Finding]:

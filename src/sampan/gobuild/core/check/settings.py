@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sampan.base.diagnostic import Severity
 from sampan.base.nearest import nearest
 from sampan.base.record import record
-from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile, finding
+from sampan.gobuild.core.check.finding import (
+    Edit,
+    Finding,
+    SourceFile,
+    finding,
+    logical_lines,
+)
 from sampan.gobuild.core.check.gofiles import GoNeeds
 from sampan.gobuild.core.levels import LEVELS, level_problem
 from sampan.gobuild.core.table import Release
 
-__all__ = ["Setting", "check_pair", "check_settings", "check_value", "settings_of"]
+NeedsAt = Callable[[int], GoNeeds]
+__all__ = [
+    "NeedsAt",
+    "Setting",
+    "cgo_off",
+    "check_pair",
+    "check_settings",
+    "check_value",
+    "settings_of",
+]
 
 _LEVEL_NAMES: Final = sorted({one.variable for one in LEVELS.values()}, key=len, reverse=True)
 _NAMES: Final = ("GOOS", "GOARCH", *_LEVEL_NAMES, "CGO_ENABLED")
@@ -56,21 +71,15 @@ class Setting:
 
 def settings_of(source: SourceFile) -> Iterator[tuple[str, list[Setting]]]:
     """Yield logical lines that set something, with what they set; not comments and messages."""
-    text, first = "", 0
-    held: list[Setting] = []
-    for number, line in enumerate(source.lines, 1):
-        if line.lstrip().lstrip("@").startswith(("#", "//", "echo ", "printf ")):
-            continue
-        if not text:
-            first, held = number, []
-        if "GO" in line:
-            held += [Setting(m[1], m[3], number, m.start(3) + 1) for m in _ASSIGNED.finditer(line)]
-        text += line.rstrip("\\")
-        if line.endswith("\\") and number - first < 200:
-            continue
+    for group in logical_lines(source.lines):
+        held = [
+            Setting(m[1], m[3], number, m.start(3) + 1)
+            for number, line in group
+            if "GO" in line
+            for m in _ASSIGNED.finditer(line)
+        ]
         if held:
-            yield text, held
-        text = ""
+            yield "".join(line.rstrip("\\") for _, line in group), held
 
 
 def check_value(
@@ -149,17 +158,22 @@ def check_pair(
 
 
 def check_settings(
-    source: SourceFile, release: Release, needs: GoNeeds, native: Sequence[str] = ("linux", "amd64")
+    source: SourceFile,
+    release: Release,
+    needs_at: NeedsAt,
+    native: Sequence[str] = ("linux", "amd64"),
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the values of a file, and with those of one command together."""
-    disabled = any(
-        one.name == "CGO_ENABLED" and one.value == "0" for _, s in settings_of(source) for one in s
-    )
+    """Yield what is wrong with the values of a file, and with those of one command together.
+
+    `needs_at` says what the builds need that a line is for.
+    """
+    listed = list(settings_of(source))
+    disabled = any(_turns_off(one) for _, held in listed for one in held)
     enabled = re.search(r"CGO_ENABLED\s*[:?]?[=:]\s*[\"']?1", source.text) is not None
     compiler = re.search(
         r"\bCC(?:_FOR_TARGET)?\b\s*[:?]?[=:]|--cc=|xx-go|xx-clang|\bzig\b", source.text
     )
-    for text, held in settings_of(source):
+    for text, held in listed:
         for one in held:
             yield from check_value(source, one, release)
         values = {one.name: one for one in held}
@@ -168,18 +182,9 @@ def check_settings(
             yield from check_pair(
                 source, goos.value, goarch.value, goarch.line, goarch.column, release
             )
-        if needs.cgo and cgo and cgo.value == "0":
-            yield finding(
-                Severity.ERROR,
-                "cgo-off",
-                f"CGO_ENABLED=0, but {needs.cgo}",
-                source,
-                cgo.line,
-                cgo.column,
-                "Set CGO_ENABLED=1 and give a C compiler for the target"
-                + (f", or {needs.cgo_remedy}." if needs.cgo_remedy else "."),
-                "It compiles and fails when it runs, or a package is left without files.",
-            )
+        off = next(filter(_turns_off, held), None)
+        if off and (needs := needs_at(off.line)).cgo:
+            yield cgo_off(source, off, needs)
         building = re.search(r"\bgo\s+(?:build|install|test|run)\b", text)
         cross = (goos and goos.value != native[0]) or (goarch and goarch.value != native[1])
         where = goarch or goos
@@ -196,7 +201,7 @@ def check_settings(
                 "Set CC to a cross compiler (CC='zig cc -target ...' or ...-linux-gnu-gcc).",
                 "The compiler of the build machine does not know the target's instructions.",
             )
-        elif needs.cgo and not enabled and not disabled:
+        elif not enabled and not disabled and (needs := needs_at(where.line)).cgo:
             yield finding(
                 Severity.WARNING,
                 "cgo-unset",
@@ -207,3 +212,22 @@ def check_settings(
                 "Set CGO_ENABLED=1 and CC"
                 + (f", or {needs.cgo_remedy}." if needs.cgo_remedy else "."),
             )
+
+
+def _turns_off(one: Setting) -> bool:
+    return one.name == "CGO_ENABLED" and one.value == "0"
+
+
+def cgo_off(source: SourceFile, at: Setting, needs: GoNeeds) -> Finding:
+    """Say that cgo is turned off where it is needed."""
+    return finding(
+        Severity.ERROR,
+        "cgo-off",
+        f"CGO_ENABLED=0, but {needs.cgo}",
+        source,
+        at.line,
+        at.column,
+        "Set CGO_ENABLED=1 and give a C compiler for the target"
+        + (f", or {needs.cgo_remedy}." if needs.cgo_remedy else "."),
+        "It compiles and fails when it runs, or a package is left without files.",
+    )

@@ -10,7 +10,7 @@ import yaml
 
 from sampan.base.errors import InvalidError
 
-__all__ = ["Node", "documents"]
+__all__ = ["Node", "documents", "readable"]
 
 _TEXT_LIMIT: Final = 1 << 20
 _DEPTH_LIMIT: Final = 100
@@ -39,9 +39,28 @@ class Node:
         return self._raw.start_mark.column + 1 + int(quoted)
 
     @property
+    def last_line(self) -> int:
+        """The line that it ends in."""
+        last, raw = self.line, self._raw
+        while raw is not None:
+            if isinstance(raw, yaml.ScalarNode):
+                # The end of a block is the beginning of what follows it.
+                return max(last, raw.end_mark.line + int(raw.style not in ("|", ">")))
+            last = max(last, raw.start_mark.line + 1)
+            inner = raw.value[-1] if raw.value else None
+            raw = inner[1] if isinstance(inner, tuple) else inner
+        return last
+
+    @property
     def text(self) -> str:
         """The text of a scalar, empty for anything else."""
         return str(self._raw.value) if isinstance(self._raw, yaml.ScalarNode) else ""
+
+    @property
+    def folded(self) -> bool:
+        """Whether its lines are not those of its text."""
+        raw = self._raw
+        return isinstance(raw, yaml.ScalarNode) and raw.style != "|" and self.last_line > self.line
 
     @property
     def block(self) -> bool:
@@ -100,6 +119,14 @@ def documents(text: str) -> list[Node]:
         return [Node(one) for one in yaml.compose_all(text, loader) if one is not None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InvalidError(" ".join(str(error).split())[:200]) from None
+
+
+def readable(text: str) -> list[Node]:
+    """Return the documents of a text; none when it is no YAML, which others judge."""
+    try:
+        return documents(text)
+    except InvalidError:
+        return []
 
 
 def _bounded(text: str) -> None:
