@@ -24,6 +24,8 @@ class Authority:
         self._name = name_of(name)
         builder = self._builder(self._name, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = builder.add_extension(identifier, False).add_extension(_SIGNS, True)
         self.path = place / f"{name}.crt"
         self.path.write_bytes(self._sign(builder).public_bytes(Encoding.PEM))
 
@@ -44,7 +46,7 @@ class Authority:
     def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
         return builder.sign(self._key, hashes.SHA256())
 
-    def issue(self, name: str) -> tuple[Path, Path]:
+    def issue(self, name: str, file: str = "") -> tuple[Path, Path]:
         """A certificate for 127.0.0.1, for servers and clients; returns its and its key's file."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [
@@ -55,10 +57,39 @@ class Authority:
         builder = self._builder(name_of(name), key.public_key())
         builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), False)
-        cert_path, key_path = self._place / f"{name}.crt", self._place / f"{name}.key"
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, False)
+        file = file or name
+        cert_path, key_path = self._place / f"{file}.crt", self._place / f"{file}.key"
         cert_path.write_bytes(self._sign(builder).public_bytes(Encoding.PEM))
         key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return cert_path, key_path
+
+    def revoke(self, *certificates: Path) -> Path:
+        """A list of revoked certificates; returns its file."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now - timedelta(minutes=5)).next_update(now + timedelta(1))
+        for path in certificates:
+            serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        revoked = self._place / "revoked.crl"
+        revoked.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return revoked
+
+
+_SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def name_of(common_name: str) -> x509.Name:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from tests.wire.certificates import Authority
+from tests.certificates import Authority
 from tests.wire.echo_service import EchoServer, serve
 
 from sampan.loop.tls import client_context, server_context
@@ -28,7 +28,7 @@ def credentials(
     authority: Authority, pair: tuple[Path, Path] | None = None
 ) -> grpc.ChannelCredentials:
     cert, key = (pair[0].read_bytes(), pair[1].read_bytes()) if pair else (None, None)
-    return grpc.ssl_channel_credentials(authority.ca.read_bytes(), key, cert)
+    return grpc.ssl_channel_credentials(authority.path.read_bytes(), key, cert)
 
 
 def echo(server: EchoServer, channel_credentials: grpc.ChannelCredentials) -> bytes:
@@ -38,7 +38,7 @@ def echo(server: EchoServer, channel_credentials: grpc.ChannelCredentials) -> by
 
 def served_name(server: EchoServer, authority: Authority) -> str:
     """The common name of the certificate that a new handshake shows."""
-    context = client_context(ca=authority.ca)
+    context = client_context(ca=authority.path)
     with socket.create_connection((server.host, server.port), timeout=WAIT_S) as plain:
         with context.wrap_socket(plain, server_hostname="localhost") as secure:
             assert secure.selected_alpn_protocol() == "h2"
@@ -57,7 +57,7 @@ def test_a_grpc_client_over_tls(authority: Authority) -> None:
 
 def test_mutual_tls_names_the_client(authority: Authority) -> None:
     pair = authority.issue("server", "server")
-    context = server_context(*pair, client_ca=authority.ca, require_client_cert=True)
+    context = server_context(*pair, client_ca=authority.path, require_client_cert=True)
     with serve(tls=context) as server:
         assert echo(server, credentials(authority, authority.issue("alice", "alice"))) == b"secret"
         assert server.peer_name == "alice"
@@ -65,7 +65,7 @@ def test_mutual_tls_names_the_client(authority: Authority) -> None:
 
 def test_mutual_tls_refuses_a_client_without_certificate(authority: Authority) -> None:
     pair = authority.issue("server", "server")
-    context = server_context(*pair, client_ca=authority.ca, require_client_cert=True)
+    context = server_context(*pair, client_ca=authority.path, require_client_cert=True)
     with serve(tls=context) as server:
         with pytest.raises(grpc.RpcError) as caught:
             echo(server, credentials(authority))
@@ -85,7 +85,7 @@ def test_plain_text_on_a_tls_port_harms_nobody(authority: Authority) -> None:
 def test_http_1_1_by_alpn(authority: Authority) -> None:
     context = server_context(*authority.issue("server", "server"))
     with serve(tls=context) as server:
-        client = ssl.create_default_context(cafile=authority.ca)
+        client = ssl.create_default_context(cafile=authority.path)
         client.set_alpn_protocols(["http/1.1"])
         with socket.create_connection((server.host, server.port), timeout=WAIT_S) as plain:
             with client.wrap_socket(plain, server_hostname="localhost") as secure:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.wire.certificates import Authority
+from tests.certificates import Authority
 from tests.wire.h2_peer import run
 from tests.wire.test_channel import Peer, connected, serving
 
@@ -26,7 +26,7 @@ def credentials(authority: Authority) -> grpc.ServerCredentials:
     cert, key = authority.issue("server", "server")
     return grpc.ssl_server_credentials(
         [(key.read_bytes(), cert.read_bytes())],
-        root_certificates=authority.ca.read_bytes(),
+        root_certificates=authority.path.read_bytes(),
         require_client_auth=True,
     )
 
@@ -34,7 +34,7 @@ def credentials(authority: Authority) -> grpc.ServerCredentials:
 def test_calls_go_over_mutual_tls(authority: Authority) -> None:
     async def main() -> None:
         cert, key = authority.issue("client", "client")
-        tls = client_context(ca=authority.ca, cert=cert, key=key)
+        tls = client_context(ca=authority.path, cert=cert, key=key)
         async with serving(Peer(), credentials=credentials(authority)) as target:
             async with connected(target, tls=tls) as channel:
                 message = bytes(range(256)) * 1_000
@@ -49,7 +49,7 @@ def test_calls_go_over_mutual_tls(authority: Authority) -> None:
 def test_the_name_in_the_certificate_can_be_given(authority: Authority) -> None:
     async def main() -> None:
         cert, key = authority.issue("client", "client")
-        tls = client_context(ca=authority.ca, cert=cert, key=key)
+        tls = client_context(ca=authority.path, cert=cert, key=key)
         async with serving(Peer(), credentials=credentials(authority)) as target:
             async with connected(target, tls=tls, server_name="localhost") as channel:
                 assert await channel.unary("/t.T/Echo", b"x") == b"x"
@@ -67,9 +67,9 @@ def test_an_unknown_authority_and_a_missing_client_certificate_are_no_connection
         folder.mkdir()
         stranger = Authority(folder)
         async with serving(Peer(), credentials=credentials(authority)) as target:
-            async with connected(target, tls=client_context(ca=stranger.ca)) as channel:
+            async with connected(target, tls=client_context(ca=stranger.path)) as channel:
                 await refused(channel)
-            async with connected(target, tls=client_context(ca=authority.ca)) as channel:
+            async with connected(target, tls=client_context(ca=authority.path)) as channel:
                 await refused(channel)
 
     run(main())
@@ -78,7 +78,7 @@ def test_an_unknown_authority_and_a_missing_client_certificate_are_no_connection
 def test_tls_to_a_plain_port_is_no_connection(authority: Authority) -> None:
     async def main() -> None:
         async with serving(Peer()) as target:
-            async with connected(target, tls=client_context(ca=authority.ca)) as channel:
+            async with connected(target, tls=client_context(ca=authority.path)) as channel:
                 await refused(channel)
 
     run(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests import real
-from tests.wire.certificates import Authority
+from tests.certificates import Authority
 from tests.wire.echo_service import serve
 
 from sampan.loop.tls import server_context
