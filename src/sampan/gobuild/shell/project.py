@@ -13,7 +13,7 @@ from sampan.gobuild.core.check.gofiles import GoSource, read_source
 from sampan.gobuild.core.check.project import Project, kind_of
 from sampan.gobuild.core.levels import LEVELS
 
-__all__ = ["environment_file", "read_project", "replace_files"]
+__all__ = ["bounded_content", "environment_file", "read_project", "replace_files"]
 
 _SKIPPED: Final = frozenset({"vendor", "testdata", "node_modules", "third_party", "dist"})
 _TEXT_LIMIT: Final = 1 << 20
@@ -36,7 +36,7 @@ def read_project(root: str) -> tuple[Project, list[str]]:
         kind = "go" if go else kind_of(name)
         if not kind:
             continue
-        data = _content(path, _GO_LIMIT if go else _TEXT_LIMIT)
+        data = bounded_content(path, _GO_LIMIT if go else _TEXT_LIMIT)
         if data is None:
             # Of YAML that may be anything, only what is of a size that people write is looked at.
             if kind != "manifest":
@@ -73,14 +73,18 @@ def _walk(root: str, unread: list[str]) -> Iterator[str]:
                 yield entry.path
 
 
-def _content(path: str, limit_bytes: int) -> bytes | None:
+def bounded_content(path: str, limit_bytes: int, head: bool = False) -> bytes | None:
+    """Return what a regular file holds; None when it cannot be read, is a link, or is larger.
+
+    With `head`, what is larger than the limit is cut off there.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limit_bytes:
+        if not stat.S_ISREG(status.st_mode) or (status.st_size > limit_bytes and not head):
             return None
         try:
             return file.read(limit_bytes)

@@ -10,7 +10,6 @@ from sampan.base.record import record
 
 __all__ = [
     "CGO_MODULES",
-    "CGO_PACKAGES",
     "GoNeeds",
     "GoSource",
     "always_built",
@@ -44,18 +43,6 @@ CGO_MODULES: Final[Mapping[str, str]] = {
     "fyne.io/fyne": "",
 }
 """Modules that do not work without cgo, and what does."""
-CGO_PACKAGES: Final = (
-    "net",
-    "net/http",
-    "os/user",
-    "plugin",
-    "crypto/x509",
-    "crypto/tls",
-    "time",
-    "runtime/cgo",
-    "C",
-)
-"""Packages whose behaviour has to do with cgo, or is thought to."""
 _SYSTEMS: Final = frozenset(
     "aix android darwin dragonfly freebsd illumos ios js netbsd openbsd plan9 solaris wasip1 "
     "windows".split()
@@ -87,7 +74,6 @@ class GoSource:
     zones_built_in: bool = False
     roots_built_in: bool = False
     constraint: str = ""
-    packages: tuple[str, ...] = ()
     main: bool = False
     cgo_modules: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
@@ -132,7 +118,6 @@ def read_source(path: str, data: bytes) -> GoSource | None:
         b'"time/tzdata"' in head,
         b'x509roots/fallback"' in head,
         constraint,
-        tuple(name for name in CGO_PACKAGES if f'"{name}"'.encode() in head),
         re.search(rb"^package main\b", head, re.M) is not None,
         tuple(name for name in CGO_MODULES if f'"{name}'.encode() in head),
         tuple(_imports(head)),
