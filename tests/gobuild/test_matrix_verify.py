@@ -112,6 +112,11 @@ def test_cells_are_those_that_github_makes(body: str, expected: list[str]) -> No
             "        go build\n",
             ["linux/arm64", "linux/arm/7", "freebsd/amd64"],
         ),
+        (
+            "jobs:\n  a:\n    env: {GOOS: linux, GOARCH: riscv64}\n    steps:\n"
+            "    - run: GOARCH=arm64 go -C cmd build\n    - run: $(GO) build\n",
+            ["linux/arm64", "linux/riscv64"],
+        ),
         # Lists for `sampan go build`, and values that are platforms.
         (
             "jobs:\n  a:\n    env: {LIST: 'linux/arm64/v8.0,lse,linux/amd64'}\n    steps:\n"

@@ -8,6 +8,7 @@ from typing import Final
 
 from sampan.base.record import record
 from sampan.gobuild.core.buildplan import split_targets
+from sampan.gobuild.core.check.commands import BUILDING
 from sampan.gobuild.core.check.finding import SourceFile
 from sampan.gobuild.core.check.settings import settings_of
 from sampan.gobuild.core.check.yamlnodes import Node
@@ -20,7 +21,7 @@ __all__ = ["AskedTarget", "WorkflowTargets", "workflow_targets"]
 _VARIABLES: Final = ("GOOS", "GOARCH", *sorted({one.variable for one in LEVELS.values()}))
 _EXPRESSION: Final = re.compile(r"\$\{\{\s*(matrix|env)\.([\w.-]+)\s*\}\}")
 _SHELL: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_BUILDS: Final = re.compile(r"(?<!sampan )\bgo\s+(?:build|install|test|run|vet)\b")
+_BUILDS: Final = re.compile(rf"(?<!sampan ){BUILDING.pattern}")
 _LISTED: Final = re.compile(
     r"\bsampan\s+go\s+build\b[^\n;&|]*?--target[= ]+(\"[^\"\n]*\"|'[^'\n]*'|\S+)"
 )
