@@ -184,15 +184,20 @@ class Node:
         """Whether `ready()` would have anything to do."""
         raft = self._raft
         replication.flush(raft)
+        log, hard, soft = raft.log, self._hard_state, self._soft_state
+        # The states are compared by their fields: this is asked several times for each message.
         return bool(
             raft.messages
             or raft.after_append
             or raft.read_states
-            or raft.log.unstable.next_entries()
-            or raft.log.unstable.next_snapshot()
-            or raft.log.has_next_committed(allow_unstable=self._writes_first)
-            or raft.hard_state() != self._hard_state
-            or raft.soft_state() != self._soft_state
+            or log.committed != hard.commit
+            or raft.term != hard.term
+            or raft.vote != hard.vote
+            or raft.role is not soft.role
+            or raft.leader != soft.leader
+            or log.unstable.next_entries()
+            or log.unstable.next_snapshot()
+            or log.has_next_committed(allow_unstable=self._writes_first)
         )
 
     @property

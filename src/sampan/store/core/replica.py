@@ -314,7 +314,8 @@ class Replica:
         return ENVELOPE + number
 
     def _send_proposals(self) -> None:
-        self._settle_led()
+        if self._unsent_led:
+            self._settle_led()
         if not self._soft.leader and not self.leads:
             return  # they wait for a leader, or for their time to be over
         if self._unsent:
@@ -333,7 +334,7 @@ class Replica:
     def _settle_led(self) -> None:
         """Send along what only a leader may propose, or reject it."""
         led, self._unsent_led = self._unsent_led, []
-        if led and self.node.role is not Role.LEADER:
+        if self.node.role is not Role.LEADER:
             self._sink.rejected([context for _, context in led], errors.NOT_LEADER())
         elif not self.leads:
             self._unsent_led = led  # for the next turn: the news of the leadership is on its way
