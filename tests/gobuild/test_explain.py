@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,73 @@ def test_frames_belong_to_somebody() -> None:
     assert [one.owner for one in trace.frames] == ["runtime", "std", "cgo", "module", "module"]
     assert trace.frames[3].function == "github.com/a/b.(*T).Do" and trace.frames[3].line == 7
     assert (trace.reason, trace.state, trace.goroutines) == ("panic: x", "running", 1)
+
+
+RACE = """==================
+WARNING: DATA RACE
+Write at 0x00c00009e008 by goroutine 7:
+  sync/atomic.AddInt64()
+      /go/src/runtime/race_amd64.s:289 +0xb
+  github.com/a/b.(*Counter).Add()
+      /src/b/counter.go:12 +0x45
+  main.main.func1()
+      /src/main.go:6 +0x45
+
+Previous read at 0x00c00009e008 by main goroutine:
+  main.main()
+      /src/main.go:7 +0x104
+
+Goroutine 7 (running) created at:
+  main.main()
+      /src/main.go:6 +0xf9
+==================
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "app-1  | "])
+def test_both_sides_of_a_data_race_are_told(prefix: str) -> None:
+    text = "".join(f"{prefix}{line}\n" for line in RACE.splitlines())
+    found = diagnose(text)
+    assert found.causes[0].rule == "data-race"
+    write, read = found.trace.race
+    assert (write.what, write.by) == ("write", "goroutine 7")
+    assert [one.owner for one in write.frames] == ["std", "module", "module"]
+    assert write.own_frame is not None and write.own_frame.file == "/src/b/counter.go"
+    assert (read.what, read.by) == ("previous read", "main goroutine")
+    assert read.own_frame is not None and read.own_frame.line == 7
+    said = diagnosis_text(found, markdown=False)
+    assert "write by goroutine 7: github.com/a/b.(*Counter).Add (/src/b/counter.go:12)" in said
+
+
+def _as_json_file(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        json.dumps({"log": line, "stream": "stderr", "time": "x"}) + "\n" for line in lines
+    )
+
+
+def _as_cri(text: str) -> str:
+    moments = ("2026-11-26T10:00:00.1Z", "2026-11-26T10:00:00.123456789Z")
+    lines = text.splitlines()
+    found = [f"{moments[at % 2]} stderr F {line}\n" for at, line in enumerate(lines)]
+    half = len(lines[0]) // 2
+    found[0] = f"{moments[0]} stderr P {lines[0][:half]}\n{moments[1]} stderr F {lines[0][half:]}\n"
+    return "".join(found)
+
+
+def _as_field(text: str) -> str:
+    return "started\n" + json.dumps({"level": "error", "msg": "recovered", "stack": text}) + "\n"
+
+
+@pytest.mark.parametrize("collect", [_as_json_file, _as_cri, _as_field])
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.log"))[:6], ids=lambda path: path.stem)
+def test_what_collectors_put_around_a_trace_does_not_hide_it(
+    collect: Callable[[str], str], path: Path
+) -> None:
+    text = path.read_text()
+    collected = decoded(collect(text).encode())
+    assert first(collected) == path.stem
+    assert read_trace(collected).own_frame == read_trace(text).own_frame
 
 
 def test_a_cause_behind_much_noise_is_found() -> None:

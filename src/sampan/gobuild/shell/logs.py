@@ -8,6 +8,7 @@ import sys
 from typing import Final
 
 from sampan.base.errors import InvalidError
+from sampan.gobuild.core.explain.collected import uncollected
 
 __all__ = ["decoded", "read_log"]
 
@@ -29,7 +30,8 @@ def read_log(path: str) -> str:
 def decoded(data: bytes) -> str:
     """Return the text of bytes: UTF-8, or UTF-16 with its mark; what is neither is replaced.
 
-    A terminal's colours are left out: they stand within the words.
+    A terminal's colours are left out, for they stand within the words, and what collectors put
+    around lines.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", "replace")
@@ -37,4 +39,4 @@ def decoded(data: bytes) -> str:
         text = data.decode("utf-8-sig", "replace")
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
-    return text.replace("\r\n", "\n")
+    return uncollected(text.replace("\r\n", "\n"))

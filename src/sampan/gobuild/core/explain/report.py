@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sampan.gobuild.core.explain.diagnosis import Cause, Diagnosis
 from sampan.gobuild.core.explain.fault import Fault
-from sampan.gobuild.core.explain.trace import Trace
+from sampan.gobuild.core.explain.trace import Frame, Trace
 
 __all__ = ["diagnosis_json", "diagnosis_text", "fault_document"]
 
@@ -24,7 +25,7 @@ def diagnosis_text(one: Diagnosis, markdown: bool) -> str:
         parts += _cause(cause, number, markdown)
     if one.fault and (one.fault.place or one.fault.text):
         parts += ["", f"stopped at: {one.fault}"]
-    if one.trace.frames or one.trace.reason:
+    if one.trace.frames or one.trace.reason or one.trace.race:
         parts += ["", *_trace(one.trace, markdown)]
     return "\n".join(parts)
 
@@ -53,6 +54,10 @@ def _trace(trace: Trace, markdown: bool) -> list[str]:
             lines.append(f"{lead}{name}: {value}")
     if own := trace.own_frame:
         lines.append(f"{lead}first frame of the program: {own.function} ({own.file}:{own.line})")
+    for access in trace.race:
+        own = access.own_frame
+        where = f": {own.function} ({own.file}:{own.line})" if own else ""
+        lines.append(f"{lead}{access.what} by {access.by}{where}")
     owners = [frame.owner for frame in trace.frames]
     if owners:
         counts = ", ".join(f"{name} {owners.count(name)}" for name in dict.fromkeys(owners))
@@ -86,14 +91,21 @@ def diagnosis_json(one: Diagnosis) -> str:
                 "goarch": trace.goarch,
                 "goroutines": trace.goroutines,
                 "state": trace.state,
-                "frames": [
-                    {"function": f.function, "owner": f.owner, "file": f.file, "line": f.line}
-                    for f in trace.frames
+                "frames": _frame_documents(trace.frames),
+                "race": [
+                    {"what": side.what, "by": side.by, "frames": _frame_documents(side.frames)}
+                    for side in trace.race
                 ],
             },
         },
         indent=1,
     )
+
+
+def _frame_documents(frames: Iterable[Frame]) -> list[dict[str, Any]]:
+    return [
+        {"function": f.function, "owner": f.owner, "file": f.file, "line": f.line} for f in frames
+    ]
 
 
 def fault_document(one: Fault) -> dict[str, Any]:

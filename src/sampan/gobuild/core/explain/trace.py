@@ -1,23 +1,29 @@
-"""Go's traces: the reason, the signal, and the frames of the goroutine that failed.
+"""Go's traces: the reason, the signal, the frames of the goroutine that failed, and data races.
 
-Source: the runtime's traceback.go and signal_*.go.
+Source: the runtime's traceback.go and signal_*.go; ThreadSanitizer's report.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 from sampan.base.record import record
 
-__all__ = ["Frame", "Trace", "read_trace"]
+__all__ = ["Access", "Frame", "Trace", "read_trace"]
 
 _REASON: Final = re.compile(
     r"(?:^|[ \t|])((?:panic|fatal error|runtime error): .{0,400}|SIG[A-Z]+: .{0,200})$", re.M
 )
 _GOROUTINE: Final = re.compile(
     r"^(.{0,120}?)goroutine (\d+)(?: gp=\S+ m=\S+(?: mp=\S+)?)? \[([^\]\n]{1,200})\]:\s*$", re.M
+)
+_ACCESS: Final = re.compile(
+    r"^(.{0,120}?)((?:Previous )?(?:atomic )?(?:read|write)) at 0x[0-9a-f]+ by "
+    r"(goroutine \d+|main goroutine):[ \t]*$",
+    re.M | re.I,
 )
 _PLACE: Final = re.compile(r"^\s+(\S.*?):(\d+)(?: \+0x[0-9a-f]+)?(?: fp=.*)?\s*$")
 _REGISTERS: Final = (
@@ -49,8 +55,25 @@ class Frame:
 
 
 @record
+class Access:
+    """One side of a data race: `what` was done, `write` or `previous read`, and by whom."""
+
+    what: str
+    by: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def own_frame(self) -> Frame | None:
+        """The first frame of the program or its modules."""
+        return _first_own(self.frames)
+
+
+@record
 class Trace:
-    """What a trace says; empty fields where it says nothing. `goroutines` is their number."""
+    """What a trace says; empty fields where it says nothing. `goroutines` is their number.
+
+    `race` has both sides of the first data race that was reported.
+    """
 
     reason: str = ""
     signal: str = ""
@@ -58,11 +81,16 @@ class Trace:
     goroutines: int = 0
     state: str = ""
     frames: tuple[Frame, ...] = ()
+    race: tuple[Access, ...] = ()
 
     @property
     def own_frame(self) -> Frame | None:
         """The first frame of the program or its modules."""
-        return next((one for one in self.frames if one.owner == "module"), None)
+        return _first_own(self.frames)
+
+
+def _first_own(frames: Iterable[Frame]) -> Frame | None:
+    return next((one for one in frames if one.owner == "module"), None)
 
 
 def read_trace(text: str) -> Trace:
@@ -94,7 +122,17 @@ def read_trace(text: str) -> Trace:
         count,
         first[3] if first else "",
         tuple(frames),
+        _race(text),
     )
+
+
+def _race(text: str) -> tuple[Access, ...]:
+    """Both sides of the first data race."""
+    at = text.find("WARNING: DATA RACE")
+    if at < 0:
+        return ()
+    heads = islice(_ACCESS.finditer(text, at, at + (1 << 18)), 2)
+    return tuple(Access(head[2].lower(), head[3], tuple(_frames(text, head))) for head in heads)
 
 
 def _reason(text: str) -> str:
@@ -115,7 +153,7 @@ def _frames(text: str, head: re.Match[str]) -> list[Frame]:
     found: list[Frame] = []
     index = 0
     while index < len(lines) and len(found) < _FRAMES_LIMIT:
-        line = lines[index][width:].rstrip()
+        line = lines[index][width:].strip()
         index += 1
         if not line or line.startswith(("goroutine ", "exit status")):
             break
