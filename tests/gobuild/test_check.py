@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gobuild import placed_projects, projects
+from tests.gobuild import placed_projects, projects, valued_projects
 from tests.gobuild.projects import CGO, NET, WORKFLOW
 from tests.gobuild.test_targets import sampan_go
 
@@ -20,8 +20,8 @@ from sampan.gobuild.shell.catalogue import release_named
 from sampan.gobuild.shell.project import read_project
 
 RELEASE = release_named("1.26")
-FAULTS = [*projects.FAULTS, *placed_projects.FAULTS]
-CLEAN = [*projects.CLEAN, *placed_projects.CLEAN]
+FAULTS = [*projects.FAULTS, *placed_projects.FAULTS, *valued_projects.FAULTS]
+CLEAN = [*projects.CLEAN, *placed_projects.CLEAN, *valued_projects.CLEAN]
 
 
 def check(files: dict[str, str]) -> list[Finding]:
@@ -169,6 +169,9 @@ def test_odd_files_are_named_and_nothing_breaks(tmp_path: Path) -> None:
         st.sampled_from(
             ["FROM a", "RUN go build", "ARG GOARCH", "GOARM=$", "- ", "matrix:", "goos: [", "\t",
              "\\", "containers:", "strategy: {matrix: {goos: *a", "env: &a ", "image: x", "\n",
+             "\tGOOS=$(GOOS) cd a && $(GO) build ./b", "GOARCH = $(GOARCH)$(X)", "X = $(GOARCH)",
+             "jobs:\n a:\n  steps:\n  - run: GOOS=${{ matrix.goos.a }} go build", "use ./a",
+             "ARG GOOS=${GOOS:-a}", "replace a.b => ../c",
              "\0", "😀"]
         ),
         max_size=30,

@@ -12,10 +12,10 @@ from tests.gobuild.test_targets import sampan_go
 from sampan.base.errors import InvalidError
 from sampan.gobuild.core.buildplan import Cell, plan_cells, split_targets
 from sampan.gobuild.core.check.finding import SourceFile
-from sampan.gobuild.core.check.yamlnodes import documents
 from sampan.gobuild.core.cimatrix import WorkflowOptions, github_workflow, gitlab_pipeline
 from sampan.gobuild.core.citargets import workflow_targets
 from sampan.gobuild.core.civerify import verify_targets
+from sampan.gobuild.core.yamlnodes import documents
 from sampan.gobuild.shell.catalogue import release_named
 
 RELEASE = release_named("1.26")

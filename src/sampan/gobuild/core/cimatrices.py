@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice, product
 from typing import Final
 
-from sampan.gobuild.core.check.yamlnodes import Node
+from sampan.gobuild.core.yamlnodes import Node
 
 __all__ = ["MatrixCell", "github_cells", "gitlab_cells"]
 

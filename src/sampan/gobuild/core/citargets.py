@@ -11,10 +11,10 @@ from sampan.gobuild.core.buildplan import split_targets
 from sampan.gobuild.core.check.commands import BUILDING
 from sampan.gobuild.core.check.finding import SourceFile
 from sampan.gobuild.core.check.settings import settings_of
-from sampan.gobuild.core.check.yamlnodes import Node
 from sampan.gobuild.core.cimatrices import MatrixCell, github_cells, gitlab_cells
 from sampan.gobuild.core.levels import LEVELS
 from sampan.gobuild.core.table import Release
+from sampan.gobuild.core.yamlnodes import Node
 
 __all__ = ["AskedTarget", "WorkflowTargets", "workflow_targets"]
 

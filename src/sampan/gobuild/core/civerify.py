@@ -8,10 +8,10 @@ from typing import Final
 from sampan.base.diagnostic import Severity
 from sampan.base.errors import InvalidError
 from sampan.gobuild.core.check.finding import Finding, SourceFile, finding
-from sampan.gobuild.core.check.yamlnodes import Node, documents
 from sampan.gobuild.core.citargets import AskedTarget, Place, workflow_targets
 from sampan.gobuild.core.platforms import parse_selection
 from sampan.gobuild.core.table import Release, rows
+from sampan.gobuild.core.yamlnodes import Node, documents
 
 __all__ = ["verify_targets"]
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from sampan.base.diagnostic import Severity
 from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile, finding
-from sampan.gobuild.core.check.yamlnodes import Node, readable
+from sampan.gobuild.core.yamlnodes import Node, readable
 
 __all__ = ["check_manifest"]
 

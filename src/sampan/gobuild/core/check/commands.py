@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from sampan.base.record import record
+from sampan.base.record import changed, record
 from sampan.gobuild.core.check.modules import joined
+from sampan.gobuild.core.check.settings import NAMES
 
 __all__ = ["BUILDING", "GoCommand", "Shell"]
 
@@ -38,12 +39,14 @@ _TEXT_LIMIT: Final = 20_000
 class GoCommand:
     """One `go build` or its like; None stands for a directory or packages that are not known.
 
-    `cgo` is the value that CGO_ENABLED has by its own line, empty when the line does not say.
+    `cgo` is the value that CGO_ENABLED has by its own line, empty when the line does not say;
+    `settings` are Go's variables as they are set and exported for it so far, as written.
     """
 
     folder: str | None
     packages: tuple[str, ...] | None
     cgo: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 class Shell:
@@ -54,6 +57,7 @@ class Shell:
         self.folder = folder
         self._home = folder
         self._rooted = rooted
+        self._exported: dict[str, str] = {}
         self._kept: list[str | None] = []
 
     def run(self, text: str) -> list[GoCommand]:
@@ -63,12 +67,14 @@ class Shell:
         found: list[GoCommand] = []
         exported = ""
         for words in self._parts(text[:_TEXT_LIMIT]):
-            own = [one for one in words if one.startswith("CGO_ENABLED=")]
-            value = own[-1].partition("=")[2].strip("\"'") if own else exported
+            own = dict(_assigned(words))
+            value = own.get("CGO_ENABLED", exported)
             if own and not any(_GO.fullmatch(one) for one in words):
                 exported = value
+                self._exported |= own
             self._moved(words)
-            found += self._commands(words, value)
+            settings = tuple((self._exported | own).items())
+            found += (changed(one, settings=settings) for one in self._commands(words, value))
         if not found and BUILDING.search(text):
             # Within quotes, or behind what is not understood here.
             found.append(GoCommand(self.folder, None, exported))
@@ -132,6 +138,14 @@ class Shell:
             if rest and rest[0] in _VERBS:
                 yield GoCommand(folder, _packages(rest[0], rest[1:]), cgo)
                 return
+
+
+def _assigned(words: list[str]) -> Iterator[tuple[str, str]]:
+    """The variables of Go that a simple command sets."""
+    for word in words:
+        name, equals, value = word.lstrip("@-+").partition("=")
+        if equals and name in NAMES:
+            yield name, value.replace('"', "").replace("'", "")
 
 
 def _packages(verb: str, words: list[str]) -> tuple[str, ...] | None:

@@ -10,28 +10,26 @@ from sampan.base.diagnostic import DiagnosticsError, Severity
 from sampan.dockerfile.instructions import Arg, Copy, Env, Instruction, Run
 from sampan.dockerfile.stages import Stage, parse_dockerfile
 from sampan.gobuild.core.baseimages import version_key
+from sampan.gobuild.core.check.dockervalues import check_values
 from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile
 from sampan.gobuild.core.check.laststage import check_last
 from sampan.gobuild.core.check.modules import GoTree
-from sampan.gobuild.core.check.stages import CheckedFile, Place, builds_go, command_of
+from sampan.gobuild.core.check.stages import (
+    PLATFORM_ARGS,
+    CheckedFile,
+    Place,
+    builds_go,
+    command_of,
+)
+from sampan.gobuild.core.table import Release
 
 __all__ = ["check_dockerfile"]
 
-_PLATFORM_ARGS: Final = (
-    "TARGETPLATFORM",
-    "TARGETOS",
-    "TARGETARCH",
-    "TARGETVARIANT",
-    "BUILDPLATFORM",
-    "BUILDOS",
-    "BUILDARCH",
-    "BUILDVARIANT",
-)
 _TOOLCHAINS: Final = (1, 21)
 
 
 def check_dockerfile(
-    source: SourceFile, tree: GoTree, platforms: Sequence[str] = ()
+    source: SourceFile, release: Release, tree: GoTree, platforms: Sequence[str] = ()
 ) -> Iterator[Finding]:
     """Yield what is wrong with a Dockerfile that builds Go for `platforms`."""
     try:
@@ -47,6 +45,8 @@ def check_dockerfile(
         yield from _variant(checked, stage)
         yield from _order(checked, stage)
         yield from _release(checked, stage)
+    for stage in parsed.stages:
+        yield from check_values(checked, stage, release)
     if building:
         yield from check_last(checked, building)
 
@@ -64,7 +64,7 @@ def _lost(checked: CheckedFile, stage: Stage) -> Iterator[Finding]:
         else:
             text = command_of(one)
         for name in re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", text):
-            lost = name in _PLATFORM_ARGS or (
+            lost = name in PLATFORM_ARGS or (
                 name in checked.globals and name.startswith(("GO", "CGO"))
             )
             if not lost or name in known or name in reported:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sampan.base.record import record
-from sampan.gobuild.core.check.yamlnodes import Node
+from sampan.gobuild.core.yamlnodes import Node
 
 __all__ = ["Job", "Script", "jobs_of"]
 

@@ -14,13 +14,10 @@ from typing import Final
 from sampan.base.record import changed
 from sampan.gobuild.core.check.finding import SourceFile
 from sampan.gobuild.core.check.gofiles import GoNeeds, GoSource, always_built, summed
+from sampan.gobuild.core.modfile import read_modfile
 
 __all__ = ["GoTree", "joined", "together"]
 
-_MODULE: Final = re.compile(r"^module[ \t]+\"?([^\s\"]+)", re.M)
-_REPLACED: Final = re.compile(
-    r"^[ \t]*(?:replace[ \t]+)?(\S+)(?:[ \t]+v\S+)?[ \t]+=>[ \t]+(\.{1,2}/\S*)", re.M
-)
 _USED: Final = re.compile(r"^[ \t]*(?:use[ \t]+)?(\.{1,2}(?:/[\w./-]*)?)[ \t]*(?://.*)?$", re.M)
 
 
@@ -62,7 +59,7 @@ class GoTree:
         for file in modules:
             folder, _, name = file.path.rpartition("/")
             (self._modules if name == "go.mod" else self._workspaces)[folder] = file.text
-        self._names = {folder: _name(text) for folder, text in self._modules.items()}
+        self._names = {folder: read_modfile(text).module for folder, text in self._modules.items()}
         self._links: dict[str, Mapping[str, str]] = {}
         self._known: dict[tuple[str | None, Sequence[str] | None], GoNeeds] = {}
         every = (one for files in self._packages.values() for one in files)
@@ -163,8 +160,9 @@ class GoTree:
             return {}
         if module not in self._links:
             found = {self._names[module]: module}
-            for name, path in _REPLACED.findall(self._modules[module]):
-                place = joined(module, path)
+            replaced = read_modfile(self._modules[module]).replaced
+            for (name, _), (path, version) in replaced.items():
+                place = None if version else joined(module, path)
                 if place is not None and place in self._modules:
                     found[name] = place
             for above, text in self._workspaces.items():
@@ -213,8 +211,3 @@ class GoTree:
         several = {one.folder for one in start if one.main and not named}
         text = "\n".join(self._modules[one] for one in modules if one is not None)
         return summed(found.values(), text, several)
-
-
-def _name(text: str) -> str:
-    match = _MODULE.search(text)
-    return match[1] if match else ""

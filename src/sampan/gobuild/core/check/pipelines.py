@@ -12,11 +12,12 @@ from sampan.base.record import changed
 from sampan.gobuild.core.check.finding import Finding, SourceFile, finding
 from sampan.gobuild.core.check.gofiles import GoNeeds
 from sampan.gobuild.core.check.settings import NeedsAt, Setting, check_pair, check_value
-from sampan.gobuild.core.check.yamlnodes import Node, readable
+from sampan.gobuild.core.check.values import Value
 from sampan.gobuild.core.levels import LEVELS
 from sampan.gobuild.core.table import Release
+from sampan.gobuild.core.yamlnodes import Node, readable
 
-__all__ = ["check_goreleaser", "check_pipeline", "platforms_in"]
+__all__ = ["check_goreleaser", "check_pipeline", "platforms_in", "platforms_of"]
 
 _VARIABLES: Final = {"goos": "GOOS", "goarch": "GOARCH", "cgo_enabled": "CGO_ENABLED"} | {
     one.variable.lower(): one.variable for one in LEVELS.values()
@@ -24,6 +25,8 @@ _VARIABLES: Final = {"goos": "GOOS", "goarch": "GOARCH", "cgo_enabled": "CGO_ENA
 _PLATFORMS: Final = re.compile(
     r"(?:--platform[= ]|^\s*platforms:\s*)[\"']?(linux/[\w/,. ]+|windows/[\w/,. ]+)", re.M
 )
+_BEHIND: Final = re.compile(r"--platform[= ][\"']?\$[({]?(\w+)")
+_LISTED: Final = r"[ \t]*(?:[:?]?=|:)[ \t]*[\"']?((?:linux|windows)/[\w/,. ]+)"
 _VARIANTS: Final = frozenset(
     "linux/386 linux/amd64 linux/amd64/v2 linux/amd64/v3 linux/amd64/v4 linux/arm linux/arm/v5 "
     "linux/arm/v6 linux/arm/v7 linux/arm/v8 linux/arm64 linux/arm64/v8 linux/arm64/v9 "
@@ -41,29 +44,39 @@ _OTHER_NAMES: Final = {
 }
 
 
-def platforms_in(source: SourceFile, release: Release) -> tuple[list[str], list[Finding]]:
+def platforms_in(source: SourceFile) -> tuple[list[str], list[Finding]]:
     """Return the container platforms that a CI file or Makefile builds for, and the wrong ones."""
     found: list[str] = []
     wrong: list[Finding] = []
-    for match in _PLATFORMS.finditer(source.text):
-        for part in re.finditer(r"[\w/.]+", match[1]):
-            name = _normal(part[0].lower())
-            if name in _VARIANTS:
-                found.append(name)
-                continue
-            if "/" not in name:
-                continue
-            at = match.start(1) + part.start()
-            line = source.text.count("\n", 0, at) + 1
-            column = at - source.text.rfind("\n", 0, at)
+    matches = [*_PLATFORMS.finditer(source.text)]
+    for name in sorted({*_BEHIND.findall(source.text)}):
+        matches += re.finditer(rf"^[ \t]*(?:export[ ]+)?{name}{_LISTED}", source.text, re.M)
+    for match in matches:
+        line = source.text.count("\n", 0, match.start(1)) + 1
+        column = match.start(1) - source.text.rfind("\n", 0, match.start(1))
+        names, problems = platforms_of(Value(match[1], source, line, column))
+        found += names
+        wrong += problems
+    return found, wrong
+
+
+def platforms_of(value: Value) -> tuple[list[str], list[Finding]]:
+    """Return the container platforms of a list, and those that do not exist."""
+    found: list[str] = []
+    wrong: list[Finding] = []
+    for part in re.finditer(r"[\w/.]+", value.text):
+        name = _normal(part[0].lower())
+        if name in _VARIANTS:
+            found.append(name)
+        elif "/" in name and not name.endswith("/"):
             wrong.append(
                 finding(
                     Severity.ERROR,
                     "platform-unknown",
                     f"{part[0]} is no platform of containers",
-                    source,
-                    line,
-                    column,
+                    value.source,
+                    value.line,
+                    value.column + part.start(),
                     "Write linux/amd64, linux/arm64, linux/arm/v7 and so on.",
                 )
             )
@@ -148,14 +161,39 @@ def check_goreleaser(source: SourceFile, release: Release, needs_at: NeedsAt) ->
             for key, value in build.items():
                 if variable := _VARIABLES.get(key.lower()):
                     for node in _values(value):
-                        if _literal(node) and "{{" not in node.text:
+                        if _plain(node):
                             yield from check_value(source, _setting(variable, node), release)
             for node in build.get("targets"):
                 goos, _, rest = node.text.partition("_")
                 goarch = rest.split("_")[0]
                 if goarch and not node.text.startswith("go_"):
                     yield from check_pair(source, goos, goarch, node.line, node.column, release)
+            yield from _never_built(source, build, release)
             yield from _goreleaser_cgo(source, build, needs_at(build.line))
+
+
+def _never_built(source: SourceFile, build: Node, release: Release) -> Iterator[Finding]:
+    """Architectures and systems listed that go with none of the others.
+
+    goreleaser leaves out pairs that do not exist without a word, so single ones are no fault.
+    """
+    ports = {(port.goos, port.goarch) for port in release.ports}
+    systems = _values(build.get("goos"))
+    machines = _values(build.get("goarch"))
+    if build.get("targets") or not all(map(_plain, (*systems, *machines))):
+        return
+    names = [one.text for one in systems] or ["linux", "darwin", "windows"]
+    for node in machines:
+        if not any((name, node.text) in ports for name in names):
+            yield from check_pair(source, names[0], node.text, node.line, node.column, release)
+    listed = [one.text for one in machines] or ["386", "amd64", "arm64"]
+    for node in systems:
+        if not any((node.text, name) in ports for name in listed):
+            yield from check_pair(source, node.text, listed[0], node.line, node.column, release)
+
+
+def _plain(node: Node) -> bool:
+    return _literal(node) and "{{" not in node.text
 
 
 def _goreleaser_cgo(source: SourceFile, build: Node, needs: GoNeeds) -> Iterator[Finding]:

@@ -13,10 +13,17 @@ from sampan.gobuild.core.check.dockerbuilds import docker_reach
 from sampan.gobuild.core.check.dockerfiles import check_dockerfile
 from sampan.gobuild.core.check.finding import Finding, SourceFile
 from sampan.gobuild.core.check.gofiles import GoNeeds, GoSource
+from sampan.gobuild.core.check.makefiles import check_makefile
 from sampan.gobuild.core.check.modules import GoTree
-from sampan.gobuild.core.check.pipelines import check_goreleaser, check_pipeline, platforms_in
+from sampan.gobuild.core.check.pipelines import (
+    check_goreleaser,
+    check_pipeline,
+    platforms_in,
+    platforms_of,
+)
 from sampan.gobuild.core.check.reach import reach_of
 from sampan.gobuild.core.check.settings import NeedsAt, check_settings
+from sampan.gobuild.core.check.workflows import check_runs, runs_of
 from sampan.gobuild.core.table import Release
 
 __all__ = ["Project", "check_project", "kind_of"]
@@ -73,21 +80,29 @@ def check_project(project: Project, release: Release) -> list[Finding]:
     platforms: list[str] = []
     names: list[str] = []
     found: list[Finding] = []
+    others = {one.path: one for one in project.files if kinds[one.path] == "pipeline"}
+    runs = {path: list(runs_of(source, others)) for path, source in others.items()}
     for source in project.files:
         if kinds[source.path] in ("pipeline", "script"):
-            listed, wrong = platforms_in(source, release)
-            platforms += [one for one in listed if one not in platforms]
+            lists = [platforms_in(source)]
+            for run in runs.get(source.path, ()):
+                lists += map(platforms_of, run.platforms())
+            for listed, wrong in lists:
+                platforms += [one for one in listed if one not in platforms]
+                found += wrong
             names += _IMAGE.findall(source.text)
-            found += wrong
     for source in project.files:
         kind = kinds[source.path]
         needs_at = _needs_at(source, kind, tree)
         if kind != "manifest":
             found += check_settings(source, release, needs_at)
         if kind == "dockerfile":
-            found += check_dockerfile(source, tree, platforms)
+            found += check_dockerfile(source, release, tree, platforms)
+        elif kind == "script" and not source.path.endswith((".sh", ".bash")):
+            found += check_makefile(source, release)
         elif kind == "pipeline":
             found += check_pipeline(source, release)
+            found += check_runs(source, runs[source.path], release, needs_at)
         elif kind == "goreleaser":
             found += check_goreleaser(source, release, needs_at)
         elif kind == "manifest":

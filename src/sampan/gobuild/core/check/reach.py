@@ -15,12 +15,14 @@ from sampan.gobuild.core.check.commands import GoCommand, Shell
 from sampan.gobuild.core.check.finding import SourceFile, logical_lines
 from sampan.gobuild.core.check.gofiles import GoNeeds
 from sampan.gobuild.core.check.jobs import jobs_of
+from sampan.gobuild.core.check.matrices import cells_of, in_cells
 from sampan.gobuild.core.check.modules import GoTree, joined, together
 from sampan.gobuild.core.check.settings import settings_of
-from sampan.gobuild.core.check.yamlnodes import readable
+from sampan.gobuild.core.yamlnodes import readable
 
 __all__ = ["Build", "Reach", "Scope", "reach_of"]
 
+_SETTINGS_LIMIT: Final = 500
 _NAMES: Final = r"[\w./%$(){}-]+(?:[ ]+[\w./%$(){}-]+)*"
 _OF_TARGET: Final = re.compile(rf"({_NAMES})[ ]*:[ ]*(?:export\s+)?\w+\s*[:?]?=")
 
@@ -67,10 +69,15 @@ class Reach:
         self._rest = rest
         self._scopes = [*scopes, Scope(0, len(source.lines) + 1)]
         lines = {*_settings(source), *settings}
-        self._alone = {self._scope(one) for one in lines if not self._here(one)}
+        # More than people write are not looked at.
+        self._readable = len(lines) <= _SETTINGS_LIMIT
+        alone = lines if self._readable else ()
+        self._alone = {self._scope(one) for one in alone if not self._here(one)}
 
     def at(self, line: int) -> GoNeeds:
         """Return what the builds need that a setting in a line is for."""
+        if not self._readable:
+            return GoNeeds()
         if here := self._here(line):
             return together(one.needs for one in here if one.cgo != "1")
         scope = self._scope(line)
@@ -134,11 +141,8 @@ def _build(tree: GoTree, command: GoCommand, first: int, last: int) -> Build:
 def _script(source: SourceFile, tree: GoTree, folder: str, rest: GoNeeds) -> Reach:
     builds = list(_builds(Shell(folder), tree, source.lines, 1))
     # A setting holds until the next one.
-    starts = [
-        line
-        for line in _settings(source)
-        if not any(build.first <= line <= build.last for build in builds)
-    ]
+    inside = {line for one in builds for line in range(one.first, one.last + 1)}
+    starts = [line for line in _settings(source) if line not in inside]
     ends = [*(one - 1 for one in starts[1:]), len(source.lines)]
     scopes = [Scope(first, max(first, last)) for first, last in zip(starts, ends, strict=False)]
     return Reach(source, builds, scopes, rest)
@@ -176,16 +180,18 @@ def _pipeline(source: SourceFile, tree: GoTree) -> Reach:
     for document in readable(source.text):
         for job in jobs_of(document):
             shell = Shell("")
+            cells = [] if job.gitlab else cells_of(job)
             lines = tuple((one.first, one.last) for one in job.scripts)
             scopes.append(Scope(job.first, job.last, lines))
             for script in job.scripts:
                 if not job.gitlab:
-                    shell = Shell(_folder(script.folder))
                     scopes.append(Scope(script.first, script.last))
-                found = _builds(shell, tree, script.text.split("\n"), script.line)
-                if script.folded:
-                    found = (changed(one, first=script.first, last=script.last) for one in found)
-                builds += found
+                for folder, text in in_cells((script.folder, script.text), cells):
+                    shell = shell if job.gitlab else Shell(_folder(folder))
+                    found = _builds(shell, tree, text.split("\n"), script.line)
+                    if script.folded:
+                        found = (changed(b, first=script.first, last=script.last) for b in found)
+                    builds += found
             lines_set |= {
                 value.line
                 for script in job.scripts

@@ -22,6 +22,7 @@ from sampan.gobuild.core.table import Release
 
 NeedsAt = Callable[[int], GoNeeds]
 __all__ = [
+    "NAMES",
     "NeedsAt",
     "Setting",
     "cgo_off",
@@ -32,9 +33,9 @@ __all__ = [
 ]
 
 _LEVEL_NAMES: Final = sorted({one.variable for one in LEVELS.values()}, key=len, reverse=True)
-_NAMES: Final = ("GOOS", "GOARCH", *_LEVEL_NAMES, "CGO_ENABLED")
+NAMES: Final = ("GOOS", "GOARCH", *_LEVEL_NAMES, "CGO_ENABLED")
 _ASSIGNED: Final = re.compile(
-    rf"(?<![\w$.{{-])({'|'.join(_NAMES)})(?:\s*[:?]?=\s*|:[ \t]+)([\"']?)([A-Za-z0-9_.,+-]+)\2"
+    rf"(?<![\w$.{{-])({'|'.join(NAMES)})(?:\s*[:?]?=\s*|:[ \t]+)([\"']?)([A-Za-z0-9_.,+-]+)\2"
     r"(?=[\"'\s;&|)\\]|$)"
 )
 _OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = {

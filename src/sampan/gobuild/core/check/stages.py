@@ -15,8 +15,18 @@ from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile, finding
 from sampan.gobuild.core.check.gofiles import GoNeeds
 from sampan.gobuild.core.check.modules import GoTree, together
 
-__all__ = ["BUILD", "CheckedFile", "Place", "builds_go", "command_of"]
+__all__ = ["BUILD", "PLATFORM_ARGS", "CheckedFile", "Place", "builds_go", "command_of"]
 
+PLATFORM_ARGS: Final = (
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+)
 BUILD: Final = re.compile(r"\bgo\s+(?:build|install)\b")
 
 
@@ -35,6 +45,7 @@ class CheckedFile:
         self, source: SourceFile, parsed: Dockerfile, tree: GoTree, platforms: Sequence[str]
     ):
         self.source = source
+        self.lines = source.lines
         self.parsed = parsed
         self.builds = stage_builds(parsed, source.path, tree)
         self.platforms = platforms
@@ -43,7 +54,7 @@ class CheckedFile:
 
     def place(self, span: Span, word: str) -> Place:
         """Where a word stands in an instruction; its beginning when it cannot be found."""
-        lines = self.source.lines
+        lines = self.lines
         for number in range(span.line, max(span.line, span.end_line) + 1):
             at = lines[number - 1].find(word) if number <= len(lines) else -1
             if at >= 0:
