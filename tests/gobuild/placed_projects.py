@@ -86,6 +86,31 @@ FAULTS: list[tuple[str, dict[str, str], list[str]]] = [
         ["go-too-old"],
     ),
     (
+        "a job whose image is older than the module it builds",
+        {
+            "new/go.mod": PLAIN_MODULE,
+            "new/main.go": PLAIN,
+            "old/go.mod": "module a.b/old\n\ngo 1.23\n",
+            "old/main.go": PLAIN,
+            ".gitlab-ci.yml": "image: golang:1.24\n"
+            "a:\n  script:\n    - cd old\n    - go build .\n"
+            "b:\n  script:\n    - cd new\n    - go build .\n",
+        },
+        ["go-too-old"],
+    ),
+    (
+        "an image for the program that needs C",
+        PROGRAMS
+        | {
+            "Dockerfile": dockerfile(
+                "WORKDIR /src",
+                "COPY . .",
+                "RUN go build -o /tool ./cmd/tool && go build -o /app ./cmd/server",
+            )
+        },
+        ["cgo-runtime"],
+    ),
+    (
         "the one program of several that needs C",
         PROGRAMS
         | {
@@ -116,6 +141,31 @@ FAULTS: list[tuple[str, dict[str, str], list[str]]] = [
 ]
 
 CLEAN: list[tuple[str, dict[str, str]]] = [
+    (
+        "an image for one of the programs that its stage builds",
+        PROGRAMS
+        | {
+            "Dockerfile": dockerfile(
+                "WORKDIR /src",
+                "COPY . .",
+                "RUN go build -o /app ./cmd/tool && go build -o /server ./cmd/server",
+            )
+        },
+    ),
+    (
+        "a newer module of others, and one for a newer image",
+        {
+            "go.mod": PLAIN_MODULE,
+            "main.go": PLAIN,
+            "old/go.mod": "module a.b/old\n\ngo 1.23\n",
+            "old/main.go": PLAIN,
+            ".gitlab-ci.yml": "image: golang:1.24\n"
+            "a:\n  script:\n    - cd old\n    - go test ./...\n"
+            "b:\n  image: golang:1.26\n  script: [go build .]\n"
+            "c:\n  script:\n    - git clone https://a.b/x && cd x && go build .\n"
+            "d:\n  variables: {A: b}\n  script: [go install a.b/tool@latest]\n",
+        },
+    ),
     (
         "a nested module that needs cgo, and others that do not",
         NESTED

@@ -170,6 +170,14 @@ CLEAN: list[tuple[str, dict[str, str]]] = [
         },
     ),
     (
+        "a machine's name that a Makefile translates",
+        {
+            "Makefile": "ARCH := x86_64\nifeq ($(ARCH),x86_64)\nARCH := amd64\nendif\n"
+            "GO_BUILD = CGO_ENABLED=0 GOARCH=$(ARCH) go build\ntool:\n\t$(GO_BUILD) ./cmd/tool\n"
+        }
+        | PROGRAMS,
+    ),
+    (
         "build arguments with right defaults",
         {
             "Dockerfile": "ARG ARCH=arm64\n"

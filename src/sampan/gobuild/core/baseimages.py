@@ -10,7 +10,14 @@ from typing import Final
 
 from sampan.base.record import record
 
-__all__ = ["BASE_IMAGES", "BaseImage", "base_image", "image_refusal", "version_key"]
+__all__ = [
+    "BASE_IMAGES",
+    "BaseImage",
+    "base_image",
+    "image_refusal",
+    "older_release",
+    "version_key",
+]
 
 
 @record
@@ -101,3 +108,14 @@ def image_refusal(
     if foreign:
         return f"lacks {', '.join(foreign)} unless installed"
     return None
+
+
+def older_release(reference: str, wanted: str) -> str:
+    """Return the Go release of an image when it refuses modules that want this newer one.
+
+    The official images set GOTOOLCHAIN=local since Go 1.21, so that no newer Go is fetched.
+    """
+    match = re.search(r"(?:^|/)golang:(1\.\d+)(?!\d)", reference)
+    if match is None or not (1, 21) <= version_key(match[1]) < version_key(wanted):
+        return ""
+    return match[1]

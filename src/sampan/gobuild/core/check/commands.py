@@ -40,13 +40,15 @@ class GoCommand:
     """One `go build` or its like; None stands for a directory or packages that are not known.
 
     `cgo` is the value that CGO_ENABLED has by its own line, empty when the line does not say;
-    `settings` are Go's variables as they are set and exported for it so far, as written.
+    `settings` are Go's variables as they are set and exported for it so far, as written; `output`
+    is the name of what is built, empty when Go chooses it.
     """
 
     folder: str | None
     packages: tuple[str, ...] | None
     cgo: str = ""
     settings: tuple[tuple[str, str], ...] = ()
+    output: str = ""
 
 
 class Shell:
@@ -136,7 +138,7 @@ class Shell:
                 rest = rest[1 if len(rest[0]) > 2 else 2 :]
                 folder = self._place(path.strip("\"'"))
             if rest and rest[0] in _VERBS:
-                yield GoCommand(folder, _packages(rest[0], rest[1:]), cgo)
+                yield GoCommand(folder, _packages(rest[0], rest[1:]), cgo, (), _output(rest))
                 return
 
 
@@ -146,6 +148,14 @@ def _assigned(words: list[str]) -> Iterator[tuple[str, str]]:
         name, equals, value = word.lstrip("@-+").partition("=")
         if equals and name in NAMES:
             yield name, value.replace('"', "").replace("'", "")
+
+
+def _output(words: list[str]) -> str:
+    """The value of `-o`."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word.lstrip("-") == "o" or re.match(r"--?o=", word):
+            return (word.partition("=")[2] or after).replace('"', "").replace("'", "")
+    return ""
 
 
 def _packages(verb: str, words: list[str]) -> tuple[str, ...] | None:

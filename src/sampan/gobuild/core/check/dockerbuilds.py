@@ -11,13 +11,13 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
 from sampan.base.diagnostic import DiagnosticsError
-from sampan.base.record import record
+from sampan.base.record import changed, record
 from sampan.dockerfile.instructions import Add, Copy, Instruction, Run, Workdir
 from sampan.dockerfile.stages import Dockerfile, Stage, parse_dockerfile
 from sampan.gobuild.core.check.commands import GoCommand, Shell
 from sampan.gobuild.core.check.finding import SourceFile
 from sampan.gobuild.core.check.modules import GoTree, joined
-from sampan.gobuild.core.check.reach import Build, Reach, Scope
+from sampan.gobuild.core.check.reach import Build, Reach, Scope, build_of
 
 __all__ = ["docker_reach", "lineage", "stage_builds"]
 
@@ -53,8 +53,12 @@ def stage_builds(parsed: Dockerfile, path: str, tree: GoTree) -> dict[int, list[
     for one in commands:
         place = one.command.folder
         folder = own if place is None else joined(context, place)
-        needs = tree.needs(own if folder is None else folder, one.command.packages)
-        found.setdefault(one.stage, []).append(Build(one.first, one.last, needs, one.command.cgo))
+        known = changed(one.command, folder=own if folder is None else folder)
+        build = build_of(tree, known, one.first, one.last)
+        if place is None or folder is None:
+            # It may be a module that comes from elsewhere.
+            build = changed(build, needs=changed(build.needs, go_version=""))
+        found.setdefault(one.stage, []).append(build)
     return found
 
 
@@ -110,7 +114,7 @@ def _run(stage: int, one: Run, workdir: str, places: Mapping[str, str]) -> Itera
     for command in shell.run(text):
         inside = None if command.folder is None else f"/{command.folder}"
         folder = None if inside is None else _outside(inside, places)
-        known = GoCommand(folder, command.packages, command.cgo)
+        known = changed(command, folder=folder)
         yield _Command(stage, span.line, max(span.line, span.end_line), known)
 
 

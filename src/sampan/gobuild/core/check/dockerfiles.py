@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from sampan.base.diagnostic import DiagnosticsError, Severity
 from sampan.dockerfile.instructions import Arg, Copy, Env, Instruction, Run
 from sampan.dockerfile.stages import Stage, parse_dockerfile
-from sampan.gobuild.core.baseimages import version_key
+from sampan.gobuild.core.baseimages import older_release
 from sampan.gobuild.core.check.dockervalues import check_values
 from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile
+from sampan.gobuild.core.check.jobimages import go_too_old
 from sampan.gobuild.core.check.laststage import check_last
 from sampan.gobuild.core.check.modules import GoTree
 from sampan.gobuild.core.check.stages import (
@@ -24,8 +24,6 @@ from sampan.gobuild.core.check.stages import (
 from sampan.gobuild.core.table import Release
 
 __all__ = ["check_dockerfile"]
-
-_TOOLCHAINS: Final = (1, 21)
 
 
 def check_dockerfile(
@@ -238,17 +236,9 @@ def _order(checked: CheckedFile, stage: Stage) -> Iterator[Finding]:
 def _release(checked: CheckedFile, stage: Stage) -> Iterator[Finding]:
     """Whether the image of a stage has a Go that its module accepts."""
     origin = checked.lineage(stage)[-1].start
-    match = re.search(r"(?:^|/)golang:(1\.\d+)(?!\d)", origin.base)
     wanted = checked.needs(stage).go_version
     inherited = [one for part in checked.lineage(stage) for one in part.instructions]
-    if match is None or any("GOTOOLCHAIN" in one.line.rest for one in inherited):
-        return
-    if _TOOLCHAINS <= version_key(match[1]) < version_key(wanted):
-        yield checked.say(
-            Severity.ERROR,
-            "go-too-old",
-            f"Go {match[1]} builds a module that asks for go {wanted}",
-            checked.place(origin.line.span, origin.base),
-            f"Use golang:{wanted}, or lower `go` in go.mod.",
-            "The image sets GOTOOLCHAIN=local, so that no newer Go is fetched.",
-        )
+    older = older_release(origin.base, wanted)
+    if older and not any("GOTOOLCHAIN" in one.line.rest for one in inherited):
+        at = checked.place(origin.line.span, origin.base)
+        yield go_too_old(checked.source, older, wanted, at.line, at.column)

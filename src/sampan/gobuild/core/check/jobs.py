@@ -39,7 +39,10 @@ class Script:
 
 @record
 class Job:
-    """A job, its matrix (an empty node without) and what it runs; `uses` calls a workflow."""
+    """A job, its matrix (an empty node without) and what it runs.
+
+    `lineage` has a job of GitLab and what it extends, the nearest first.
+    """
 
     node: Node
     first: int
@@ -49,6 +52,7 @@ class Job:
     scripts: tuple[Script, ...]
     steps: tuple[Node, ...] = ()
     gitlab: bool = False
+    lineage: tuple[Node, ...] = ()
 
 
 def jobs_of(document: Node) -> list[Job]:
@@ -119,7 +123,7 @@ def _gitlab(document: Node) -> Iterator[Job]:
             )
             for part in parts
         )
-        yield Job(node, first, last, matrix, environment, scripts, (), True)
+        yield Job(node, first, last, matrix, environment, scripts, (), True, tuple(lineage))
 
 
 def _lines(node: Node) -> list[Node]:

@@ -36,7 +36,7 @@ def check_last(checked: CheckedFile, building: Sequence[Stage]) -> Iterator[Find
     if source_stage is not None:
         yield from _libc(checked, source_stage, last, image)
     at = Place(last.start.line.span.line, last.start.line.span.column)
-    needs = checked.needs(*([source_stage] if source_stage else building))
+    needs = checked.copied_needs(source_stage, last) if source_stage else checked.needs(*building)
     if needs.tls_client and not image.certificates:
         if not re.search(r"ca-certificates|/ssl|ca-bundle|certs", lineage):
             yield checked.say(
@@ -112,7 +112,7 @@ def _libc(checked: CheckedFile, stage: Stage, last: Stage, image: BaseImage) -> 
     if musl and not re.search(r"\b(?:gcc|build-base|clang|musl-dev)\b", text):
         return  # Without a C compiler Go turns cgo off.
     cross = re.search(r"GOARCH=[\"']?\$", text) and "BUILDPLATFORM" in stage.start.platform
-    needs = checked.needs(stage)
+    needs = checked.copied_needs(stage, last)
     uses = needs.cgo or (not cross and needs.libc_names)
     if not uses or "golang" not in base or (cross and "CGO_ENABLED=1" not in text):
         return

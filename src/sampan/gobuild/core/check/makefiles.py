@@ -42,6 +42,7 @@ class _Makefile:
         self.variables: dict[str, list[Value | None]] = {}
         self.of_target: dict[str, dict[str, Value | None]] = {}
         self.exported: set[str] = set()
+        self.tested: set[str] = set()
         self.needed: dict[str, list[str]] = {}
         self.recipes: dict[str, list[_Group]] = {}
         targets: list[str] = []
@@ -67,6 +68,8 @@ class _Makefile:
         words = line.split()
         if words[0] == "export":
             self.exported |= set(words[1:]) or set(NAMES)
+        if words[0].startswith(("if", "else")):
+            self.tested |= {one[1] or one[2] for one in _REFERENCE.finditer(line)}
         if words[0].startswith(("if", "else", "endif", "export", "include", "-include")):
             return targets
         match = _RULE.match(line.partition(";")[0])
@@ -101,6 +104,9 @@ class _Makefile:
             return None if "$" in text else [Value(text, self.source, 0, 0, True)]
         name, before = match[1] or match[2], text[: match.start()]
         held = [own[name]] if name in own else self.variables.get(name, [None])
+        if len(held) > 1 and name in self.tested:
+            # It is set anew where it has another value, as `uname -m` is translated.
+            return None
         if name in above or "$" in before or max(len(above), len(held)) > _BOUND:
             return None
         inside = (*above, name)

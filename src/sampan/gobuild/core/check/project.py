@@ -13,6 +13,7 @@ from sampan.gobuild.core.check.dockerbuilds import docker_reach
 from sampan.gobuild.core.check.dockerfiles import check_dockerfile
 from sampan.gobuild.core.check.finding import Finding, SourceFile
 from sampan.gobuild.core.check.gofiles import GoNeeds, GoSource
+from sampan.gobuild.core.check.jobimages import check_job_images
 from sampan.gobuild.core.check.makefiles import check_makefile
 from sampan.gobuild.core.check.modules import GoTree
 from sampan.gobuild.core.check.pipelines import (
@@ -102,6 +103,7 @@ def check_project(project: Project, release: Release) -> list[Finding]:
             found += check_makefile(source, release)
         elif kind == "pipeline":
             found += check_pipeline(source, release)
+            found += check_job_images(source, tree)
             found += check_runs(source, runs[source.path], release, needs_at)
         elif kind == "goreleaser":
             found += check_goreleaser(source, release, needs_at)

@@ -14,27 +14,32 @@ from sampan.base.record import changed, record
 from sampan.gobuild.core.check.commands import GoCommand, Shell
 from sampan.gobuild.core.check.finding import SourceFile, logical_lines
 from sampan.gobuild.core.check.gofiles import GoNeeds
-from sampan.gobuild.core.check.jobs import jobs_of
+from sampan.gobuild.core.check.jobs import Job, jobs_of
 from sampan.gobuild.core.check.matrices import cells_of, in_cells
 from sampan.gobuild.core.check.modules import GoTree, joined, together
 from sampan.gobuild.core.check.settings import settings_of
 from sampan.gobuild.core.yamlnodes import readable
 
-__all__ = ["Build", "Reach", "Scope", "reach_of"]
+__all__ = ["Build", "Reach", "Scope", "build_of", "job_builds", "reach_of"]
 
 _SETTINGS_LIMIT: Final = 500
 _NAMES: Final = r"[\w./%$(){}-]+(?:[ ]+[\w./%$(){}-]+)*"
+_VARIABLE: Final = re.compile(r"[ ]*(?:export[ ]+|define[ ]+)?[\w.-]+[ ]*[:?+]*=")
 _OF_TARGET: Final = re.compile(rf"({_NAMES})[ ]*:[ ]*(?:export\s+)?\w+\s*[:?]?=")
 
 
 @record
 class Build:
-    """A command of Go from line to line, and what it needs; `cgo` as its own line sets it."""
+    """A command of Go from line to line, and what it needs; `cgo` as its own line sets it.
+
+    `output` is the name that what is built is given, empty when Go chooses it.
+    """
 
     first: int
     last: int
     needs: GoNeeds
     cgo: str = ""
+    output: str = ""
 
 
 @record
@@ -131,11 +136,15 @@ def _builds(
         if fresh:
             shell.folder = home
         for one in shell.run("".join(line.rstrip("\\") for _, line in group)):
-            yield _build(tree, one, group[0][0], group[-1][0])
+            yield build_of(tree, one, group[0][0], group[-1][0])
 
 
-def _build(tree: GoTree, command: GoCommand, first: int, last: int) -> Build:
-    return Build(first, last, tree.needs(command.folder, command.packages), command.cgo)
+def build_of(tree: GoTree, command: GoCommand, first: int, last: int) -> Build:
+    """Return a command's build; what is not in a known directory may be a module of others."""
+    needs = tree.needs(command.folder, command.packages)
+    if command.folder is None or command.folder not in tree.folders:
+        needs = changed(needs, go_version="")
+    return Build(first, last, needs, command.cgo, command.output)
 
 
 def _script(source: SourceFile, tree: GoTree, folder: str, rest: GoNeeds) -> Reach:
@@ -149,7 +158,12 @@ def _script(source: SourceFile, tree: GoTree, folder: str, rest: GoNeeds) -> Rea
 
 
 def _makefile(source: SourceFile, tree: GoTree, folder: str, rest: GoNeeds) -> Reach:
-    builds = list(_builds(Shell(folder), tree, source.lines, 1, fresh=True))
+    lines = source.lines
+    builds = [
+        # What a variable begins, the recipes that use it go on with.
+        changed(one, needs=rest) if _VARIABLE.match(lines[one.first - 1]) else one
+        for one in _builds(Shell(folder), tree, lines, 1, fresh=True)
+    ]
     return Reach(source, builds, _targets(source), rest)
 
 
@@ -179,19 +193,11 @@ def _pipeline(source: SourceFile, tree: GoTree) -> Reach:
     lines_set: set[int] = set()
     for document in readable(source.text):
         for job in jobs_of(document):
-            shell = Shell("")
-            cells = [] if job.gitlab else cells_of(job)
             lines = tuple((one.first, one.last) for one in job.scripts)
             scopes.append(Scope(job.first, job.last, lines))
-            for script in job.scripts:
-                if not job.gitlab:
-                    scopes.append(Scope(script.first, script.last))
-                for folder, text in in_cells((script.folder, script.text), cells):
-                    shell = shell if job.gitlab else Shell(_folder(folder))
-                    found = _builds(shell, tree, text.split("\n"), script.line)
-                    if script.folded:
-                        found = (changed(b, first=script.first, last=script.last) for b in found)
-                    builds += found
+            if not job.gitlab:
+                scopes += (Scope(first, last) for first, last in lines)
+            builds += job_builds(job, tree)
             lines_set |= {
                 value.line
                 for script in job.scripts
@@ -200,6 +206,18 @@ def _pipeline(source: SourceFile, tree: GoTree) -> Reach:
                 if key == "CGO_ENABLED"
             }
     return Reach(source, builds, scopes, tree.needs(""), lines_set)
+
+
+def job_builds(job: Job, tree: GoTree) -> Iterator[Build]:
+    """Yield the builds of a job, in all cells of its matrix."""
+    shell = Shell("")
+    cells = [] if job.gitlab else cells_of(job)
+    for script in job.scripts:
+        for folder, text in in_cells((script.folder, script.text), cells):
+            shell = shell if job.gitlab else Shell(_folder(folder))
+            for one in _builds(shell, tree, text.split("\n"), script.line):
+                whole = changed(one, first=script.first, last=script.last)
+                yield whole if script.folded else one
 
 
 def _folder(path: str) -> str | None:

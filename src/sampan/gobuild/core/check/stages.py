@@ -8,7 +8,7 @@ from typing import Final
 
 from sampan.base.diagnostic import Severity, Span
 from sampan.base.record import record
-from sampan.dockerfile.instructions import Instruction, Run
+from sampan.dockerfile.instructions import Copy, Instruction, Run
 from sampan.dockerfile.stages import Dockerfile, Stage
 from sampan.gobuild.core.check.dockerbuilds import lineage, stage_builds
 from sampan.gobuild.core.check.finding import Edit, Finding, SourceFile, finding
@@ -77,6 +77,18 @@ class CheckedFile:
     def lineage(self, stage: Stage) -> list[Stage]:
         """A stage and those it is made from, the nearest first."""
         return lineage(self.parsed, stage)
+
+    def copied_needs(self, stage: Stage, last: Stage) -> GoNeeds:
+        """What the programs of a stage need that another copies; all, when none is named."""
+        sources = {
+            source.rstrip("/").rpartition("/")[2]
+            for one in last.instructions
+            if isinstance(one, Copy) and one.from_
+            for source in one.sources
+        }
+        builds = self.builds.get(stage.index, [])
+        named = [one for one in builds if one.output.rpartition("/")[2] in sources - {""}]
+        return together(one.needs for one in named or builds)
 
     def needs(self, *stages: Stage) -> GoNeeds:
         """What the programs need that are built in some stages."""
