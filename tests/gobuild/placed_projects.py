@@ -86,6 +86,16 @@ FAULTS: list[tuple[str, dict[str, str], list[str]]] = [
         ["go-too-old"],
     ),
     (
+        "a script in a directory of its own, that is called from the root",
+        PROGRAMS
+        | {
+            "scripts/build.sh": "#!/bin/sh\nset -e\nexport CGO_ENABLED=0\n"
+            "go build -o bin/server ./cmd/server\n",
+            "scripts/tool.sh": "cd cmd/tool && CGO_ENABLED=0 go build .\n",
+        },
+        ["cgo-off"],
+    ),
+    (
         "a job whose image is older than the module it builds",
         {
             "new/go.mod": PLAIN_MODULE,
@@ -149,6 +159,35 @@ CLEAN: list[tuple[str, dict[str, str]]] = [
                 "WORKDIR /src",
                 "COPY . .",
                 "RUN go build -o /app ./cmd/tool && go build -o /server ./cmd/server",
+            )
+        },
+    ),
+    (
+        "C behind a tag in the older form, or where a condition has it",
+        {
+            "go.mod": SQLITE,
+            "cmd/a/main.go": PLAIN,
+            "cmd/a/key.go": "// +build keys\n\n" + CGO,
+            "a.sh": "CGO_ENABLED=0 go build ./cmd/a\n",
+            "cmd/b/main.go": DRIVER,
+            "scripts/cross.sh": 'for os in "$@"; do\n\tif [ "$os" = linux ]; then\n'
+            "\t\texport CGO_ENABLED=1\n\telse\n\t\texport CGO_ENABLED=0\n\tfi\n"
+            "\tGOOS=$os go build ./cmd/b\ndone\n",
+        },
+    ),
+    (
+        "programs of other projects, built in images",
+        {"go.mod": SQLITE, "main.go": DRIVER}
+        | {
+            "hack/Dockerfile": dockerfile(
+                "WORKDIR /lint",
+                "ADD https://a.b/lint.git#v1 .",
+                "RUN CGO_ENABLED=0 go build -o /app ./cmd/lint",
+                "WORKDIR /",
+                "RUN git clone --depth 1 https://a.b/net && cd net && CGO_ENABLED=0 go build .",
+                "WORKDIR /src",
+                "COPY . .",
+                "RUN CGO_ENABLED=0 go install a.b/tool/cmd/tool",
             )
         },
     ),

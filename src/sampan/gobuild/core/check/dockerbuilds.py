@@ -8,7 +8,9 @@ above, in which most of what is copied and built is found.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from sampan.base.diagnostic import DiagnosticsError
 from sampan.base.record import changed, record
@@ -16,10 +18,19 @@ from sampan.dockerfile.instructions import Add, Copy, Instruction, Run, Workdir
 from sampan.dockerfile.stages import Dockerfile, Stage, parse_dockerfile
 from sampan.gobuild.core.check.commands import GoCommand, Shell
 from sampan.gobuild.core.check.finding import SourceFile
+from sampan.gobuild.core.check.gofiles import GoNeeds
 from sampan.gobuild.core.check.modules import GoTree, joined
 from sampan.gobuild.core.check.reach import Build, Reach, Scope, build_of
 
 __all__ = ["docker_reach", "lineage", "stage_builds"]
+
+
+_ELSEWHERE: Final = "//"
+"""Stands for a directory of another project, of which nothing is said."""
+_CLONED: Final = re.compile(
+    r"\bgit clone\b[^;&|\n]*?\s((?:https?://|ssh://|git@)[^\s;&|]+)(?:\s+([^\s;&|-][^\s;&|]*))?"
+)
+_REPOSITORY: Final = re.compile(r"git@|[a-z]+://[^#]*\.git(?:#|$)")
 
 
 @record
@@ -52,6 +63,10 @@ def stage_builds(parsed: Dockerfile, path: str, tree: GoTree) -> dict[int, list[
     found: dict[int, list[Build]] = {}
     for one in commands:
         place = one.command.folder
+        if place == _ELSEWHERE:
+            build = Build(one.first, one.last, GoNeeds(), one.command.cgo, one.command.output)
+            found.setdefault(one.stage, []).append(build)
+            continue
         folder = own if place is None else joined(context, place)
         known = changed(one.command, folder=own if folder is None else folder)
         build = build_of(tree, known, one.first, one.last)
@@ -98,17 +113,27 @@ def _commands(parsed: Dockerfile, stage: Stage) -> Iterator[_Command]:
                 workdir = _inside(workdir, one.path)
             elif isinstance(one, Copy | Add):
                 places |= _placed(one, workdir)
-            elif isinstance(one, Run) and part is stage:
-                bound = {
-                    _inside(workdir, mount.target): _clean(mount.source)
-                    for mount in one.mounts
-                    if mount.type == "bind" and not mount.from_
-                }
-                yield from _run(stage.index, one, workdir, places | bound)
+            elif isinstance(one, Run):
+                text = one.script.content if one.script else " ".join(one.command.words)
+                for match in _CLONED.finditer(text):
+                    name = match[2] or posixpath.basename(match[1]).removesuffix(".git")
+                    places[_inside(workdir, name)] = _ELSEWHERE
+                if part is stage:
+                    around = places | _bound(one, workdir)
+                    yield from _run(stage.index, one, text, workdir, around)
 
 
-def _run(stage: int, one: Run, workdir: str, places: Mapping[str, str]) -> Iterator[_Command]:
-    text = one.script.content if one.script else " ".join(one.command.words)
+def _bound(one: Run, workdir: str) -> dict[str, str]:
+    return {
+        _inside(workdir, mount.target): _clean(mount.source)
+        for mount in one.mounts
+        if mount.type == "bind" and not mount.from_
+    }
+
+
+def _run(
+    stage: int, one: Run, text: str, workdir: str, places: Mapping[str, str]
+) -> Iterator[_Command]:
     shell = Shell(workdir.lstrip("/"), rooted=True)
     span = one.line.span
     for command in shell.run(text):
@@ -135,7 +160,9 @@ def _placed(one: Copy | Add, workdir: str) -> dict[str, str]:
     for source in _brought(one):
         name = source.rstrip("/").rpartition("/")[2]
         above = _clean(source[: len(source.rstrip("/")) - len(name)] or ".")
-        if isinstance(one, Copy) and one.parents:
+        if _REPOSITORY.match(source):
+            found[_inside(workdir, one.target)] = _ELSEWHERE
+        elif isinstance(one, Copy) and one.parents:
             found[_inside(_inside(workdir, one.target), source)] = _clean(source)
         elif ("." in name or "*" in name) and name.strip("."):
             if one.target.endswith(("/", ".")):
@@ -150,6 +177,8 @@ def _outside(inside: str, places: Mapping[str, str]) -> str | None:
     rest = ""
     at = inside
     while True:
+        if places.get(at) == _ELSEWHERE:
+            return _ELSEWHERE
         if at in places:
             return _clean(posixpath.join(places[at], rest))
         if at == "/":
@@ -166,7 +195,7 @@ def _context(own: str, commands: Sequence[_Command], copied: Sequence[str], tree
     wanted = [_clean(one) for one in copied if _clean(one)]
     for one in commands:
         folder = one.command.folder
-        if folder is not None:
+        if folder is not None and folder != _ELSEWHERE:
             wanted += [
                 path
                 for name in (one.command.packages or ())

@@ -52,6 +52,7 @@ _USUAL_TAGS: Final = frozenset(
     "riscv64 s390x wasm".split()
 )
 _REQUIRE: Final = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+)\s+v[\w.+-]+(.*)$", re.M)
+_OLDER: Final = re.compile(rb"^//[ \t]*\+build[ \t]+(.*)$", re.M)
 _IMPORT_C: Final = re.compile(rb'^(?:import\s+|\s+)"C"\s*$', re.M)
 _IMPORT: Final = re.compile(rb"^import\s*\((.*?)^\)|^import\s+([^\n(]+)$", re.M | re.S)
 _PATH: Final = re.compile(rb"^[ \t]*(?:[\w.]+[ \t]+)?\"([^\"\n]+)\"", re.M)
@@ -139,7 +140,8 @@ def _only_plain(data: bytes) -> bool:
 def _constraint(head: bytes) -> str:
     at = head.find(b"//go:build ")
     if at < 0 or (at and head[at - 1 : at] != b"\n"):
-        return ""
+        older = _OLDER.findall(head[: head.find(b"\npackage ") + 1]) if b"+build" in head else []
+        return b" ".join(older).decode("utf-8", "replace")
     return head[at + 11 :].split(b"\n", 1)[0].decode("utf-8", "replace").strip()
 
 

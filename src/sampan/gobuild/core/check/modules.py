@@ -127,7 +127,9 @@ class GoTree:
             return GoNeeds()
         path = self._path(folder, pattern.removesuffix("...").rstrip("/") or ".")
         if path is None:
-            return None
+            # A package of another module; where there is no go.mod, paths say nothing.
+            foreign = "." in pattern.split("/")[0].lstrip(".") and bool(self._modules)
+            return GoNeeds() if foreign else None
         if path.endswith(".go"):
             above = self._packages.get(path.rpartition("/")[0], ())
             found = [one for one in above if one.path == path]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from sampan.base.record import changed, record
-from sampan.gobuild.core.check.commands import GoCommand, Shell
+from sampan.gobuild.core.check.commands import BUILDING, GoCommand, Shell
 from sampan.gobuild.core.check.finding import SourceFile, logical_lines
 from sampan.gobuild.core.check.gofiles import GoNeeds
 from sampan.gobuild.core.check.jobs import Job, jobs_of
@@ -23,6 +23,8 @@ from sampan.gobuild.core.yamlnodes import readable
 __all__ = ["Build", "Reach", "Scope", "build_of", "job_builds", "reach_of"]
 
 _SETTINGS_LIMIT: Final = 500
+_IF: Final = re.compile(r"^[ \t@]*(?:if|case|ifeq|ifneq|ifdef|ifndef)(?=[ \t(])")
+_FI: Final = re.compile(r"(?:^|[;\s])(?:fi|esac|endif)\b")
 _NAMES: Final = r"[\w./%$(){}-]+(?:[ ]+[\w./%$(){}-]+)*"
 _VARIABLE: Final = re.compile(r"[ ]*(?:export[ ]+|define[ ]+)?[\w.-]+[ ]*[:?+]*=")
 _OF_TARGET: Final = re.compile(rf"({_NAMES})[ ]*:[ ]*(?:export\s+)?\w+\s*[:?]?=")
@@ -78,10 +80,11 @@ class Reach:
         self._readable = len(lines) <= _SETTINGS_LIMIT
         alone = lines if self._readable else ()
         self._alone = {self._scope(one) for one in alone if not self._here(one)}
+        self._chosen = _chosen(source)
 
     def at(self, line: int) -> GoNeeds:
         """Return what the builds need that a setting in a line is for."""
-        if not self._readable:
+        if not self._readable or line in self._chosen:
             return GoNeeds()
         if here := self._here(line):
             return together(one.needs for one in here if one.cgo != "1")
@@ -102,6 +105,19 @@ class Reach:
     def _scope(self, line: int) -> Scope:
         around = [one for one in self._scopes if one.first <= line <= one.last]
         return min(around, key=lambda one: one.last - one.first)
+
+
+def _chosen(source: SourceFile) -> set[int]:
+    """The lines in conditions that set CGO_ENABLED, in a file that has both values in them."""
+    inside: set[int] = set()
+    depth = 0
+    for number, line in enumerate(source.lines, 1):
+        depth += len(_IF.findall(line))
+        inside |= {number} if depth > 0 else set()
+        depth = max(0, depth - len(_FI.findall(line)))
+    every = [one for _, held in settings_of(source) for one in held if one.name == "CGO_ENABLED"]
+    among = [one for one in every if one.line in inside]
+    return {one.line for one in among} if len({one.value for one in among}) > 1 else set()
 
 
 def _settings(source: SourceFile) -> list[int]:
@@ -148,13 +164,34 @@ def build_of(tree: GoTree, command: GoCommand, first: int, last: int) -> Build:
 
 
 def _script(source: SourceFile, tree: GoTree, folder: str, rest: GoNeeds) -> Reach:
-    builds = list(_builds(Shell(folder), tree, source.lines, 1))
+    builds = list(_builds(Shell(_home(source, tree, folder)), tree, source.lines, 1))
     # A setting holds until the next one.
     inside = {line for one in builds for line in range(one.first, one.last + 1)}
     starts = [line for line in _settings(source) if line not in inside]
     ends = [*(one - 1 for one in starts[1:]), len(source.lines)]
     scopes = [Scope(first, max(first, last)) for first, last in zip(starts, ends, strict=False)]
     return Reach(source, builds, scopes, rest)
+
+
+def _home(source: SourceFile, tree: GoTree, folder: str) -> str:
+    """The directory that a script is for: its own, or the one above in which most is found."""
+    candidates = [folder]
+    while candidates[-1]:
+        candidates.append(candidates[-1].rpartition("/")[0])
+    text = [line for line in source.lines if BUILDING.search(line) or "cd " in line]
+
+    def found(home: str) -> int:
+        shell = Shell(home)
+        commands = [one for line in text for one in shell.run(line)]
+        paths = [
+            (one.folder, path.removesuffix("...") or ".")
+            for one in commands
+            if one.folder is not None
+            for path in one.packages or (".",)
+        ]
+        return sum(tree.has(place, path) for place, path in paths)
+
+    return max(candidates, key=found) if folder else folder
 
 
 def _makefile(source: SourceFile, tree: GoTree, folder: str, rest: GoNeeds) -> Reach:
