@@ -117,9 +117,16 @@ def test_a_snapshot_is_restored(
     assert "is not empty" in again.stderr
 
 
-def test_what_is_not_supported_yet_says_so(store: tuple[Path, Path, int]) -> None:
-    done = sampan("etcdutl", "snapshot", "restore", str(store[1]), "--bump-revision=5")
-    assert (done.returncode, done.stderr) == (1, "Error: --bump-revision is not supported yet\n")
+@pytest.mark.parametrize("flag", ["--bump-revision=5", "--mark-compacted"])
+def test_revisions_are_skipped_only_when_all_before_count_as_compacted(
+    store: tuple[Path, Path, int], flag: str
+) -> None:
+    done = sampan("etcdutl", "snapshot", "restore", str(store[1]), flag)
+    assert done.returncode == 2
+    assert "--bump-revision and --mark-compacted go together" in done.stderr
+
+
+def test_what_is_not_supported_yet_says_so() -> None:
     assert "not supported yet" in sampan("etcdutl", "migrate", "--data-dir=x").stderr
 
 
