@@ -14,7 +14,7 @@ from tests.gobuild.projects import CGO, NET, WORKFLOW
 from tests.gobuild.test_targets import sampan_go
 
 from sampan.gobuild.core.check.finding import Finding, SourceFile, edited
-from sampan.gobuild.core.check.gofiles import read_gomod, read_source
+from sampan.gobuild.core.check.gofiles import read_source
 from sampan.gobuild.core.check.project import Project, check_project, kind_of
 from sampan.gobuild.shell.catalogue import release_named
 from sampan.gobuild.shell.project import read_project
@@ -102,17 +102,32 @@ def test_this_project_is_clean() -> None:
     assert [str(one.diagnostic) for one in check_project(project, RELEASE)] == []
 
 
-def test_gomod_and_sources() -> None:
-    version, modules = read_gomod(
-        "module a.b/c\n\ngo 1.25.3\n\nrequire (\n\tx.org/y v1.0.0\n"
-        "\tx.org/z v0.1.0 // indirect\n)\n"
-        "replace x.org/y => ../y\n"
-    )
-    assert version == "1.25" and modules == [("x.org/y", False), ("x.org/z", True)]
+def test_go_files_are_read_exactly() -> None:
     quoted = 'package a\n\nfunc f() string { return `\nimport "C"\n` }\n'
     source = read_source("a.go", quoted.encode())
     assert source is not None and source.cgo == 0
     assert read_source("a_test.go", CGO.encode()) is None
+    spaced = read_source(
+        "a.go", b'/*\nimport "net"\n*/\npackage a\n\nimport "C" // C\n\nvar _ = 1\n'
+    )
+    assert spaced is not None and spaced.cgo == 6 and not spaced.libc_names
+    assert spaced.imports == ("C",)
+    named = read_source("a.go", b'package a\n\nvar zone = "time/tzdata"\n\nfunc f() {}\n')
+    assert named is not None and not named.zones_built_in
+
+
+def test_a_workspace_and_notes_are_read_as_go_reads_them() -> None:
+    driver = 'package d\n\nimport _ "github.com/mattn/go-sqlite3"\n'
+    required = "module e.org/d\n\nrequire github.com/mattn/go-sqlite3 v1.14.22"
+    files = {
+        "go.work": 'go 1.26\n\nuse (\n\tapp\n\t"./driver" // the database\n)\n',
+        "app/go.mod": "module e.org/app\n\ngo 1.26\n",
+        "app/main.go": 'package main\n\nimport _ "e.org/d"\n\nfunc main() {}\n',
+        "driver/d.go": driver,
+        "build.sh": "cd app\nCGO_ENABLED=0 go build .\n",
+    }
+    assert rules(files | {"driver/go.mod": required}) == ["cgo-off"]
+    assert rules(files | {"driver/go.mod": f"{required} // indirect; for d"}) == []
 
 
 def test_nested_modules_are_read_from_files(tmp_path: Path) -> None:

@@ -234,6 +234,10 @@ def test_go_mod_and_go_sum() -> None:
     )
     assert read.module == "a.b/c" and read.required == {"x.y/z": "v1.0.0", "q.r": "v2.0.0"}
     assert read.replacement("q.r") is None and read_modfile("(\n)\n=>\nreplace =>").module == ""
+    assert read.direct == ("q.r",) and read.go == "" and read.used == ()
+    assert read_modfile("go 1.25.3\ntoolchain go1.26.1\n").go == "1.25"
+    workspace = read_modfile("go 1.26rc1\nuse ./a\nuse (\n\tb // b\n\t../c\n)\n")
+    assert workspace.used == ("./a", "b", "../c") and workspace.go == "1.26"
     newest = read_sums("a v0.0.0-20200101000000-abc h1:\na v0.0.0-20190101000000-def h1:\nbad\n")
     assert newest == {"a": "v0.0.0-20200101000000-abc"}
 

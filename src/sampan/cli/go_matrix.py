@@ -11,7 +11,7 @@ from sampan.base.diagnostic import Severity
 from sampan.base.errors import InvalidError
 from sampan.base.record import changed
 from sampan.gobuild.core.buildplan import plan_cells, split_targets
-from sampan.gobuild.core.check.gofiles import read_gomod, summed
+from sampan.gobuild.core.check.gofiles import summed
 from sampan.gobuild.core.check.project import Project, check_project
 from sampan.gobuild.core.check.report import findings_text
 from sampan.gobuild.core.cimatrix import (
@@ -22,6 +22,7 @@ from sampan.gobuild.core.cimatrix import (
     without_excluded,
 )
 from sampan.gobuild.core.civerify import verify_targets
+from sampan.gobuild.core.modfile import read_modfile
 from sampan.gobuild.core.table import Release
 from sampan.gobuild.shell.catalogue import release_named
 from sampan.gobuild.shell.project import read_project
@@ -81,7 +82,7 @@ def _verified(project: Project, flags: argparse.Namespace) -> int:
 
 def _compiler(project: Project, flags: argparse.Namespace) -> str:
     """Return the C toolchain of the cells: `zig`, `gcc` or empty."""
-    needed = bool(summed(project.sources, project.gomod).cgo)
+    needed = bool(summed(project.sources, [read_modfile(project.gomod)]).cgo)
     mode: str = flags.cgo
     return ("zig" if needed else "") if mode == "auto" else mode.replace("off", "")
 
@@ -97,7 +98,7 @@ def _targets(flags: argparse.Namespace, release: Release, compiler: str) -> list
 def _written(project: Project, flags: argparse.Namespace) -> str:
     compiler = _compiler(project, flags)
     release = release_named(flags.go)
-    version = flags.go.removeprefix("go") or read_gomod(project.gomod)[0] or release.version
+    version = flags.go.removeprefix("go") or read_modfile(project.gomod).go or release.version
     for name, value in (("--name", flags.name), ("--go", version)):
         if not re.fullmatch(r"\w[\w.-]*", value, re.ASCII):
             raise InvalidError(f"{name} {value!r}: letters, digits, dots and dashes are allowed")

@@ -35,12 +35,16 @@ _USUAL: Final = ("amd64", "arm64")
 
 @record
 class GoFile:
-    """One file; `constraint` is as behind `//go:build`, empty without."""
+    """One file; `constraint` is as behind `//go:build`, empty without.
+
+    `line_of_c` is the line of `import "C"`, 0 without.
+    """
 
     name: str
     package: str
     imports: tuple[str, ...]
     constraint: str = ""
+    line_of_c: int = 0
 
 
 def read_head(name: str, data: bytes) -> GoFile | None:
@@ -48,19 +52,25 @@ def read_head(name: str, data: bytes) -> GoFile | None:
     constraint = ""
     older: list[str] = []
     words: list[str] = []
-    for word in _words(data.decode("utf-8", "replace").removeprefix("\ufeff")):
+    line_of_c = 0
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    for match in _words(text):
+        word = match[0]
         if words:
             pass
         elif word.startswith("//go:build "):
             constraint = word[len("//go:build ") :].strip()
-        elif match := _OLDER.match(word):
-            older.append(_translated(match[1]))
+        elif tags := _OLDER.match(word):
+            older.append(_translated(tags[1]))
         if not word.startswith(("//", "/*")):
             words.append(word)
+        if word == '"C"' and not line_of_c:
+            line_of_c = text.count("\n", 0, match.start()) + 1
     if len(words) < 2 or words[0] != "package":
         return None
     imports = [one[1:-1] for one in words[2:] if one[0] in '"`']
-    return GoFile(name, words[1], tuple(dict.fromkeys(imports)), constraint or " && ".join(older))
+    constraint = constraint or " && ".join(older)
+    return GoFile(name, words[1], tuple(dict.fromkeys(imports)), constraint, line_of_c)
 
 
 def _translated(line: str) -> str:
@@ -69,7 +79,7 @@ def _translated(line: str) -> str:
     return f"({' || '.join(options)})"
 
 
-def _words(text: str) -> Iterator[str]:
+def _words(text: str) -> Iterator[re.Match[str]]:
     """Yield the words and comments before the first declaration that is no import."""
     at, previous, inside, count = 0, "", False, 0
     while match := _WORD.match(text, at):
@@ -78,7 +88,7 @@ def _words(text: str) -> Iterator[str]:
         if word.isspace():
             continue
         if word.startswith(("//", "/*")):
-            yield word
+            yield match
             continue
         if inside:
             inside = word != ")"
@@ -86,7 +96,7 @@ def _words(text: str) -> Iterator[str]:
             inside = True
         elif count >= 2 and not _continues(word, previous):
             return
-        yield word
+        yield match
         previous = word
         count += 1
 

@@ -1,6 +1,6 @@
-"""go.mod and go.sum as values: which modules at which versions, and what replaces them.
+"""go.mod, go.work and go.sum as values: which modules at which versions, what replaces them.
 
-Source: the Go modules reference (go.mod files, module cache, go.sum files).
+Source: the Go modules reference (go.mod files, workspaces, module cache, go.sum files).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sampan.base.record import record
 __all__ = ["ModFile", "escaped", "is_import_path", "read_modfile", "read_sums", "vendored_modules"]
 
 _WORD: Final = re.compile(r"\"[^\"]*\"|`[^`]*`|=>|[()]|[^\s()\"`]+")
+_LANGUAGE: Final = re.compile(r"\d+\.\d+", re.ASCII)
 _PATH: Final = re.compile(r"[\w~-][\w.~+-]*(?:/[\w~-][\w.~+-]*)*", re.ASCII)
 _VERSION: Final = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-([\w.-]+))?(?:\+[\w.-]+)?", re.ASCII)
 
@@ -22,12 +23,17 @@ _VERSION: Final = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:-([\w.-]+))?(?:\+[\w.-]+)?
 class ModFile:
     """`required` is versions by path; `replaced` is by path, or path and version.
 
-    What replaces is a path and a version, which is empty for a directory.
+    What replaces is a path and a version, which is empty for a directory. `go` is the version of
+    the language, like 1.25; `direct` is what is required not only `// indirect`, in the order of
+    the file; `used` is the directories of the modules of a go.work.
     """
 
     module: str
     required: Mapping[str, str]
     replaced: Mapping[tuple[str, str], tuple[str, str]]
+    go: str = ""
+    direct: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
 
     def replacement(self, path: str) -> tuple[str, str] | None:
         """Return what stands for a module; None when it stands for itself."""
@@ -36,39 +42,49 @@ class ModFile:
 
 
 def read_modfile(text: str) -> ModFile:
-    """Return what go.mod says; lines that are not understood are passed over."""
-    module = ""
+    """Return what go.mod or go.work says; lines that are not understood are passed over."""
+    module = go = ""
+    direct: list[str] = []
+    used: list[str] = []
     required: dict[str, str] = {}
     replaced: dict[tuple[str, str], tuple[str, str]] = {}
-    for verb, words in _directives(text):
+    for verb, words, note in _directives(text):
         if verb == "module" and words:
             module = words[0]
+        elif verb == "go" and words and (match := _LANGUAGE.match(words[0])):
+            go = match[0]
+        elif verb == "use" and words:
+            used.append(words[0])
         elif verb == "require" and len(words) == 2:
             required[words[0]] = words[1]
+            if note.split()[:1] not in (["indirect"], ["indirect;"]):
+                direct.append(words[0])
         elif verb == "replace" and "=>" in words:
             at = words.index("=>")
             before, after = words[:at], words[at + 1 :]
             if before and after:
                 version = before[1] if len(before) > 1 else ""
                 replaced[before[0], version] = (after[0], after[1] if len(after) > 1 else "")
-    return ModFile(module, required, replaced)
+    return ModFile(module, required, replaced, go, tuple(direct), tuple(used))
 
 
-def _directives(text: str) -> Iterator[tuple[str, list[str]]]:
+def _directives(text: str) -> Iterator[tuple[str, list[str], str]]:
+    """Yield every verb, its words, and the comment behind them."""
     block = ""
     for line in text.splitlines():
-        words = [one.strip('"`') for one in _WORD.findall(line.split("//", 1)[0])]
+        code, _, note = line.partition("//")
+        words = [one.strip('"`') for one in _WORD.findall(code)]
         if not words:
             continue
         if block:
             if words == [")"]:
                 block = ""
             else:
-                yield block, words
+                yield block, words, note
         elif words[1:] == ["("]:
             block = words[0]
         else:
-            yield words[0], words[1:]
+            yield words[0], words[1:], note
 
 
 def read_sums(text: str) -> dict[str, str]:

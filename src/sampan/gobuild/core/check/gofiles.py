@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from sampan.base.record import record
+from sampan.gobuild.core.gosyntax import GoFile, read_head
+from sampan.gobuild.core.modfile import ModFile
 
 __all__ = [
     "CGO_MODULES",
     "GoNeeds",
     "GoSource",
     "always_built",
-    "read_gomod",
     "read_source",
     "summed",
 ]
@@ -51,11 +53,6 @@ _USUAL_TAGS: Final = frozenset(
     "cgo linux unix gc 386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le "
     "riscv64 s390x wasm".split()
 )
-_REQUIRE: Final = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+)\s+v[\w.+-]+(.*)$", re.M)
-_OLDER: Final = re.compile(rb"^//[ \t]*\+build[ \t]+(.*)$", re.M)
-_IMPORT_C: Final = re.compile(rb'^(?:import\s+|\s+)"C"\s*$', re.M)
-_IMPORT: Final = re.compile(rb"^import\s*\((.*?)^\)|^import\s+([^\n(]+)$", re.M | re.S)
-_PATH: Final = re.compile(rb"^[ \t]*(?:[\w.]+[ \t]+)?\"([^\"\n]+)\"", re.M)
 _TLS_CLIENT: Final = re.compile(
     rb"\bhttp\.(?:Get|Post|PostForm|Head|Client\b|DefaultClient|NewRequest)|\btls\.Dial"
 )
@@ -101,35 +98,30 @@ def read_source(path: str, data: bytes) -> GoSource | None:
     """Return what a Go file uses; None when nothing of interest, or it is a test."""
     if path.endswith("_test.go"):
         return None
-    body = data.find(b"\nfunc ")
-    head = data if body < 0 else data[:body]
-    constraint = _constraint(head)
-    ignored = re.search(r"\bignore\b", constraint) is not None
-    match = _IMPORT_C.search(head) if b'"C"' in head and not ignored else None
-    libc = b'"net"' in head or b'"net/http"' in head or b'"os/user"' in head
+    file = read_head(path, data) or GoFile(path, "", ())
+    imports = frozenset(file.imports)
     return GoSource(
         path,
-        head.count(b"\n", 0, match.end()) + 1 if match else 0,
-        "!cgo" in constraint,
-        libc,
-        bool(b'"net/http"' in head or b'"crypto/tls"' in head)
+        0 if re.search(r"\bignore\b", file.constraint) else file.line_of_c,
+        "!cgo" in file.constraint,
+        not imports.isdisjoint(("net", "net/http", "os/user")),
+        not imports.isdisjoint(("net/http", "crypto/tls"))
         and bool(_TLS_CLIENT.search(data))
         and not _only_plain(data),
         b"LoadLocation" in data and bool(_ZONE.search(data)),
-        b'"time/tzdata"' in head,
-        b'x509roots/fallback"' in head,
-        constraint,
-        re.search(rb"^package main\b", head, re.M) is not None,
-        tuple(name for name in CGO_MODULES if f'"{name}'.encode() in head),
-        tuple(_imports(head)),
+        "time/tzdata" in imports,
+        any(one.endswith("x509roots/fallback") for one in imports),
+        file.constraint,
+        file.package == "main",
+        tuple(dict.fromkeys(name for one in file.imports if (name := _cgo_module(one)))),
+        file.imports,
     )
 
 
-def _imports(head: bytes) -> Iterator[str]:
-    """The paths that a file imports."""
-    for match in _IMPORT.finditer(head):
-        for path in _PATH.findall(match[1] or match[2]):
-            yield path.decode("utf-8", "replace")
+@functools.lru_cache(maxsize=10_000)
+def _cgo_module(path: str) -> str:
+    """Return which of `CGO_MODULES` a module or package belongs to, empty when none."""
+    return next((name for name in CGO_MODULES if f"{path}/".startswith(f"{name}/")), "")
 
 
 def _only_plain(data: bytes) -> bool:
@@ -137,51 +129,32 @@ def _only_plain(data: bytes) -> bool:
     return b'"http://' in data and b"https" not in data and b"tls." not in data
 
 
-def _constraint(head: bytes) -> str:
-    at = head.find(b"//go:build ")
-    if at < 0 or (at and head[at - 1 : at] != b"\n"):
-        older = _OLDER.findall(head[: head.find(b"\npackage ") + 1]) if b"+build" in head else []
-        return b" ".join(older).decode("utf-8", "replace")
-    return head[at + 11 :].split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-
-
-def read_gomod(text: str) -> tuple[str, list[tuple[str, bool]]]:
-    """Return the Go version and the modules required: path and whether only indirectly."""
-    version = re.search(r"^go\s+(\d+\.\d+)", text, re.M)
-    plain = re.sub(
-        r"(?ms)^(?:replace|exclude|retract)\s*\(.*?^\)|^(?:replace|exclude).*?$", "", text
-    )
-    modules = [(m[1], "// indirect" in m[2]) for m in _REQUIRE.finditer(plain)]
-    return version[1] if version else "", modules
-
-
 def summed(
-    sources: Iterable[GoSource], gomod: str, programs: Collection[str] | None = None
+    sources: Iterable[GoSource],
+    modules: Sequence[ModFile],
+    programs: Collection[str] | None = None,
 ) -> GoNeeds:
-    """Put together what files need, which are built with the modules of `gomod`.
+    """Put together what files need, which are built with what `modules` require.
 
     `programs` are the directories of programs of which not all need be built; by default all.
     """
-    version, modules = read_gomod(gomod)
     listed = list(sources)
     optional = {one.folder for one in listed if one.without_cgo}
     if programs is None:
         programs = {one.folder for one in listed if one.main}
     cgo, remedy = "", ""
-    for path, indirect in modules:
-        known = next(
-            (name for name in CGO_MODULES if path == name or path.startswith(f"{name}/")), ""
-        )
+    for path in (path for module in modules for path in module.direct):
+        known = _cgo_module(path)
         # What only tests import is not in the program.
         imported = any(known in one.cgo_modules and always_built(one, programs) for one in listed)
-        if known and not indirect and (imported or not listed):
+        if known and (imported or not listed):
             cgo, remedy = f"{path} needs it (go.mod)", CGO_MODULES[known]
             break
     for one in listed:
         if not cgo and one.cgo and one.folder not in optional and always_built(one, programs):
             cgo = f'{one.path}:{one.cgo} has import "C"'
     return GoNeeds(
-        version,
+        next((one.go for one in modules if one.go), ""),
         cgo,
         remedy,
         any(one.libc_names for one in listed),

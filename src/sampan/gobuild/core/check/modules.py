@@ -7,18 +7,14 @@ same module, into one that `replace` or go.work names, and nowhere else.
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
 
 from sampan.base.record import changed
 from sampan.gobuild.core.check.finding import SourceFile
 from sampan.gobuild.core.check.gofiles import GoNeeds, GoSource, always_built, summed
-from sampan.gobuild.core.modfile import read_modfile
+from sampan.gobuild.core.modfile import ModFile, read_modfile
 
 __all__ = ["GoTree", "joined", "together"]
-
-_USED: Final = re.compile(r"^[ \t]*(?:use[ \t]+)?(\.{1,2}(?:/[\w./-]*)?)[ \t]*(?://.*)?$", re.M)
 
 
 def joined(folder: str, path: str) -> str | None:
@@ -54,17 +50,17 @@ class GoTree:
         self._packages: dict[str, list[GoSource]] = {}
         for source in sources:
             self._packages.setdefault(source.folder, []).append(source)
-        self._modules: dict[str, str] = {}
-        self._workspaces: dict[str, str] = {}
+        self._modules: dict[str, ModFile] = {}
+        self._workspaces: dict[str, ModFile] = {}
         for file in modules:
             folder, _, name = file.path.rpartition("/")
-            (self._modules if name == "go.mod" else self._workspaces)[folder] = file.text
-        self._names = {folder: read_modfile(text).module for folder, text in self._modules.items()}
+            listed = self._modules if name == "go.mod" else self._workspaces
+            listed[folder] = read_modfile(file.text)
         self._links: dict[str, Mapping[str, str]] = {}
         self._known: dict[tuple[str | None, Sequence[str] | None], GoNeeds] = {}
         every = (one for files in self._packages.values() for one in files)
         self.cgo = any(one.cgo or one.cgo_modules for one in every) or any(
-            summed((), text).cgo for text in self._modules.values()
+            summed((), [module]).cgo for module in self._modules.values()
         )
         """Whether anything in it may need cgo, however it is built."""
         self.folders = {
@@ -161,16 +157,16 @@ class GoTree:
         if module is None:
             return {}
         if module not in self._links:
-            found = {self._names[module]: module}
-            replaced = read_modfile(self._modules[module]).replaced
-            for (name, _), (path, version) in replaced.items():
+            found = {self._modules[module].module: module}
+            for (name, _), (path, version) in self._modules[module].replaced.items():
                 place = None if version else joined(module, path)
                 if place is not None and place in self._modules:
                     found[name] = place
-            for above, text in self._workspaces.items():
-                used = {joined(above, path) for path in _USED.findall(text)}
+            for above, workspace in self._workspaces.items():
+                used = {joined(above, path) for path in workspace.used}
                 if module in used:
-                    found |= {self._names[one]: one for one in used if one in self._modules}
+                    own = [one for one in used if one in self._modules]
+                    found |= {self._modules[one].module: one for one in own}
             found.pop("", None)
             self._links[module] = dict(sorted(found.items(), key=lambda one: -len(one[0])))
         return self._links[module]
@@ -211,5 +207,5 @@ class GoTree:
                         if always_built(one):
                             waiting.append(one)
         several = {one.folder for one in start if one.main and not named}
-        text = "\n".join(self._modules[one] for one in modules if one is not None)
-        return summed(found.values(), text, several)
+        required = [self._modules[one] for one in modules if one is not None]
+        return summed(found.values(), required, several)
