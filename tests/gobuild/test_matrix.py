@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.gobuild.placed_projects import NESTED
 from tests.gobuild.test_targets import sampan_go
 
 from sampan.base.errors import InvalidError
@@ -242,3 +243,32 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verified = sampan_go("matrix", "--verify", str(ci))
     assert verified.returncode == 1 and "[level-invalid]" in verified.stdout
     assert sampan_go("matrix", "--verify", "none.yml").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({}, "off"),
+        ({"svc/c.go": 'package svc\n\nimport "C"\n'}, "off"),
+        ({"tool/main.go": 'package main\n\nimport "C"\n\nfunc main() {}\n'}, "off"),
+        ({"c.go": 'package main\n\nimport "C"\n'}, "zig"),
+        (
+            {
+                "go.mod": "module a.b/c\n\ngo 1.26\n\nreplace a.b/svc => ./svc\n",
+                "svc/go.mod": "module a.b/svc\n\ngo 1.26\n",
+                "svc/main.go": 'package svc\n\nimport "C"\n',
+                "main.go": 'package main\n\nimport _ "a.b/svc"\n\nfunc main() {}\n',
+            },
+            "zig",
+        ),
+    ],
+    ids=["another module", "C in it", "another program", "C in the root", "a module it imports"],
+)
+def test_the_compiler_is_for_the_package_that_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], mode: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, text in (NESTED | changes).items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert f"--cgo {mode}\n" in sampan_go("matrix", "--target", "linux/arm64").stdout

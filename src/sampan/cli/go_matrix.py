@@ -11,7 +11,7 @@ from sampan.base.diagnostic import Severity
 from sampan.base.errors import InvalidError
 from sampan.base.record import changed
 from sampan.gobuild.core.buildplan import plan_cells, split_targets
-from sampan.gobuild.core.check.gofiles import summed
+from sampan.gobuild.core.check.modules import GoTree
 from sampan.gobuild.core.check.project import Project, check_project
 from sampan.gobuild.core.check.report import findings_text
 from sampan.gobuild.core.cimatrix import (
@@ -82,9 +82,11 @@ def _verified(project: Project, flags: argparse.Namespace) -> int:
 
 def _compiler(project: Project, flags: argparse.Namespace) -> str:
     """Return the C toolchain of the cells: `zig`, `gcc` or empty."""
-    needed = bool(summed(project.sources, [read_modfile(project.gomod)]).cgo)
     mode: str = flags.cgo
-    return ("zig" if needed else "") if mode == "auto" else mode.replace("off", "")
+    if mode != "auto":
+        return mode.replace("off", "")
+    # Each job builds the package of the root.
+    return "zig" if GoTree(project.sources, project.modules).needs("", (".",)).cgo else ""
 
 
 def _targets(flags: argparse.Namespace, release: Release, compiler: str) -> list[str]:
