@@ -399,3 +399,15 @@ def test_lost_writes_are_found_wherever_they_are(seed: int) -> None:
         else:
             live[key] = number
     assert not check(script.recorder.history).ok
+
+
+def test_an_answer_with_keys_alone_says_nothing_of_values() -> None:
+    """What it shows of an unanswered write, its revisions, must not be taken for all of it."""
+    for keys in (Range(b"a", b"c", keys_only=True), Txn((), (Range(b"a", keys_only=True),))):
+        recorder = Recorder()
+        recorder.invoke(1, 0, Put(b"a", b"unanswered"))
+        recorder.invoke(2, 1, keys)
+        bare = Ranged(2, (Record(b"a", b"", 2, 2, 1),), 1, False)
+        recorder.ok(2, 2, bare if isinstance(keys, Range) else Branched(2, True, (bare,)))
+        report = check(recorder.history)
+        assert report.ok, str(report)

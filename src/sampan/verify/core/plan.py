@@ -23,6 +23,7 @@ from sampan.verify.core.request import (
     Range,
     Ranged,
     Record,
+    Request,
     Result,
     Revoke,
     Txn,
@@ -40,18 +41,19 @@ def wrote(result: Result | None) -> bool:
     return isinstance(result, Wrote) or (isinstance(result, Deleted) and result.deleted > 0)
 
 
-def records_in(result: Result | None) -> Iterator[Record]:
-    """Every record that an answer shows."""
+def records_in(request: Request, result: Result | None) -> Iterator[Record]:
+    """Every whole record that an answer shows: not those of which keys alone were asked for."""
     match result:
         case Wrote(_, prev):
             yield from () if prev is None else (prev,)
-        case Ranged(_, kvs):
+        case Ranged(_, kvs) if not (isinstance(request, Range) and request.keys_only):
             yield from kvs
         case Deleted(_, _, prevs):
             yield from prevs
-        case Branched(_, _, results):
-            for one in results:
-                yield from records_in(one)
+        case Branched(_, succeeded, results) if isinstance(request, Txn):
+            branch = request.success if succeeded else request.failure
+            for asked, one in zip(branch, results, strict=False):
+                yield from records_in(asked, one)
 
 
 def has_revisions(history: History) -> bool:
@@ -147,7 +149,7 @@ class Plan:
         if not isinstance(request, Put | Delete | Txn | Range) or result is None:
             return
         revision = result.revision or 0
-        self._note(records_in(result))
+        self._note(records_in(request, result))
         if isinstance(request, Range) and request.revision:
             self.views[request.revision].append(one)
         if isinstance(request, Range) and request.serializable:
