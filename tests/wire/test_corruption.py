@@ -7,9 +7,7 @@ from pathlib import Path
 import lmdb
 import pytest
 from tests.cluster import Cluster
-from tests.wire.test_etcdctl_cluster import followers, member_ids, ok, parsed, refused, until
-
-FAST = ("--heartbeat-interval=50", "--election-timeout=500")
+from tests.wire.cluster_ctl import PACE, followers, member_ids, ok, parsed, refused, until
 
 
 def damage(data_dir: Path) -> None:
@@ -24,14 +22,20 @@ def damage(data_dir: Path) -> None:
     raise AssertionError("the value is not there")
 
 
+def damaged_follower(three: Cluster) -> int:
+    """Write, stop a follower and damage what it holds of that; returns its number."""
+    until(lambda: three.leader() >= 0)
+    ok(three.endpoints, "put", "k", "precious")
+    number = followers(three)[0]
+    three.servers[number].stop()
+    damage(three.servers[number].data_dir)
+    return number
+
+
 def test_the_leader_finds_the_member_that_differs_and_stops_writes(tmp_path: Path) -> None:
-    with Cluster(tmp_path, (*FAST, "--corrupt-check-time=1s")) as three:
-        until(lambda: three.leader() >= 0)
-        ok(three.endpoints, "put", "k", "precious")
-        number = followers(three)[0]
+    with Cluster(tmp_path, (*PACE, "--corrupt-check-time=1s")) as three:
+        number = damaged_follower(three)
         victim = three.servers[number]
-        victim.stop()
-        damage(victim.data_dir)
         victim.start()
         name = member_ids(three.endpoints)[f"m{number}"]
         alarms = f"memberID:{int(name, 16)} alarm:CORRUPT"
@@ -50,13 +54,9 @@ def test_the_leader_finds_the_member_that_differs_and_stops_writes(tmp_path: Pat
 
 
 def test_a_member_that_is_to_check_itself_does_not_serve_what_differs(tmp_path: Path) -> None:
-    with Cluster(tmp_path, (*FAST, "--experimental-initial-corrupt-check")) as three:
-        until(lambda: three.leader() >= 0)
-        ok(three.endpoints, "put", "k", "precious")
-        number = followers(three)[0]
+    with Cluster(tmp_path, (*PACE, "--experimental-initial-corrupt-check")) as three:
+        number = damaged_follower(three)
         victim = three.servers[number]
-        victim.stop()
-        damage(victim.data_dir)
         victim.launch()
         assert victim.wait(30) == 1
         said = victim.text()
@@ -69,7 +69,7 @@ def test_a_member_that_is_to_check_itself_does_not_serve_what_differs(tmp_path: 
 @pytest.mark.parametrize("place", ["db", "wal"])
 def test_damage_of_the_files_themselves_is_refused_at_the_start(tmp_path: Path, place: str) -> None:
     """A flipped bit in the log before its end, or a backend that is cut short."""
-    with Cluster(tmp_path, FAST) as three:
+    with Cluster(tmp_path, PACE) as three:
         until(lambda: three.leader() >= 0)
         for at in range(20):
             ok(three.endpoints, "put", f"k{at}", "x" * 200)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.certificates import Authority
 from tests.cluster import Cluster, free_port
 from tests.etcdctl import Running
-from tests.wire.test_etcdctl_cluster import (
+from tests.wire.cluster_ctl import (
     PACE,
     argv,
     clean_env,

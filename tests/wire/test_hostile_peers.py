@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 from tests.cluster import Cluster, call
+from tests.wire.cluster_ctl import PACE
 
 from sampan.loop.channel import Channel, ClientStream
 from sampan.store.core.greeting import Identity, greet
@@ -17,7 +18,6 @@ from sampan.store.pb import rpc_pb2
 from sampan.wire.grpc.status import Code, RpcError
 
 MESSAGES, SNAPSHOT = "/sampan.peer.v1.Peer/Messages", "/sampan.peer.v1.Peer/Snapshot"
-PACE = ("--heartbeat-interval=50", "--election-timeout=500")
 NOW_MS = 1_700_000_000_000
 T = TypeVar("T")
 
