@@ -13,6 +13,7 @@ from sampan.base.errors import InvalidError
 from sampan.gobuild.core.buildplan import CGO_MODES, plan_cells, split_targets
 from sampan.gobuild.core.check.modules import GoTree
 from sampan.gobuild.core.explain.report import diagnosis_text
+from sampan.gobuild.core.modfile import read_modfile
 from sampan.gobuild.shell.building import Built, Matrix, build_matrix, cgo_compiler
 from sampan.gobuild.shell.catalogue import release_named
 from sampan.gobuild.shell.project import read_project
@@ -71,10 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _name(package: str, gomod: str) -> str:
     if package not in (".", "./"):
         return package.rstrip("/").rpartition("/")[2]
-    module = next(
-        (line.split()[1] for line in gomod.splitlines() if line.startswith("module ")), ""
-    )
-    return module.rpartition("/")[2] or "app"
+    return read_modfile(gomod).module.rpartition("/")[2] or "app"
 
 
 def _line(one: Built) -> str:
