@@ -11,7 +11,6 @@ another member led. Entries without an envelope were written when the member was
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -36,6 +35,7 @@ from sampan.store.core import errors
 from sampan.store.core.entry import Kind
 from sampan.store.core.entrycache import EntryCache
 from sampan.store.core.log import LogSink
+from sampan.store.core.readrounds import ReadRounds
 from sampan.wire.grpc.status import RpcError
 
 __all__ = ["ENVELOPE", "Replica", "ReplicaSink", "ReplicaTimes", "replica_options", "unwrap"]
@@ -82,24 +82,6 @@ class ReplicaTimes:
     keep: int = 5000
 
 
-@dataclass(slots=True)
-class _Read:
-    """A read that waits; `until` is the tick of its failure."""
-
-    ready: Callable[[], None]
-    failed: Callable[[RpcError], None]
-    until: int
-
-
-@dataclass(slots=True)
-class _Round:
-    """Reads that were asked for together."""
-
-    context: bytes
-    reads: list[_Read]
-    asked: int
-
-
 class Replica:
     """See the module. All calls belong to one thread; none blocks."""
 
@@ -128,9 +110,9 @@ class Replica:
         self._unsent_led: list[tuple[bytes, object]] = []
         self._unsent_changes: list[tuple[ConfChange, object, int]] = []
         self._pending: dict[bytes, tuple[object, int]] = {}
-        self._reads: list[_Read] = []
-        self._round: _Round | None = None
-        self._confirmed: deque[tuple[int, list[_Read]]] = deque()
+        self._reads = ReadRounds(
+            self.node.read_index, patience=self._times.read, retry=self._times.read_retry
+        )
         self._others_wait = False
         self.lost_leader_tick = -1
         cache.applied(self.applied_index, self.applied_term, self._conf_state)
@@ -185,7 +167,7 @@ class Replica:
 
     def read(self, ready: Callable[[], None], failed: Callable[[RpcError], None]) -> None:
         """Call `ready` when all that was acknowledged anywhere before now is applied here."""
-        self._reads.append(_Read(ready, failed, self._tick + self._times.read))
+        self._reads.add(ready, failed, self._tick)
 
     def step(self, messages: Iterable[Message]) -> None:
         """Take messages from other members."""
@@ -197,10 +179,8 @@ class Replica:
         self._tick += 1
         self.node.tick()
         self._expire_proposals()
-        self._expire_reads()
-        if self._round is not None and self._tick - self._round.asked >= self._times.read_retry:
-            self._round.asked = self._tick
-            self.node.read_index(self._round.context)
+        self._reads.expire(self._tick, self._lateness)
+        self._reads.ask_again(self._tick)
 
     # ---- out
 
@@ -217,7 +197,7 @@ class Replica:
         if ready.soft_state is not None or self.node.term != self._term:
             self._note_leadership(ready.soft_state or self._soft)
         for state in ready.read_states:
-            self._confirm(state.context, state.index)
+            self._reads.confirm(state.context, state.index)
         return ready
 
     def written(self, ready: Ready) -> list[Message]:
@@ -254,10 +234,7 @@ class Replica:
 
     def serve_reads(self) -> None:
         """Let those read who waited for what is applied now; when there is no work left."""
-        confirmed = self._confirmed
-        while confirmed and confirmed[0][0] <= self.applied_index:
-            for read in confirmed.popleft()[1]:
-                read.ready()
+        self._reads.serve(self.applied_index)
 
     @property
     def commit_due(self) -> bool:
@@ -299,10 +276,7 @@ class Replica:
         waiting += [context for _, context in unsent]
         if waiting:
             self._sink.rejected(waiting, error)
-        for read in self._all_reads():
-            read.failed(errors.STOPPED())
-        self._reads, self._round = [], None
-        self._confirmed.clear()
+        self._reads.stop()
 
     # ---- proposals
 
@@ -389,50 +363,18 @@ class Replica:
     # ---- reads
 
     def _ask_for_reads(self) -> None:
-        """Ask once for all reads that came since the last question."""
-        if self._round is not None or not self._reads or not self._soft.leader:
+        if not self._reads.wants_round or not self._soft.leader:
             return
         context = self._next_id.to_bytes(8, "big")
         self._next_id = (self._next_id + 1) & _ID_MASK
-        reads, self._reads = self._reads, []
-        self._round = _Round(context, reads, self._tick)
-        self.node.read_index(context)
-
-    def _confirm(self, context: bytes, index: int) -> None:
-        asked = self._round
-        if asked is None or asked.context != context:
-            return  # the answer to a question that was asked twice
-        self._round = None
-        self._confirmed.append((index, asked.reads))
-
-    def _all_reads(self) -> list[_Read]:
-        found = list(self._reads)
-        if self._round is not None:
-            found += self._round.reads
-        for _, reads in self._confirmed:
-            found += reads
-        return found
-
-    def _expire_reads(self) -> None:
-        if self._reads and self._reads[0].until <= self._tick:
-            late = [read for read in self._reads if read.until <= self._tick]
-            self._reads = self._reads[len(late) :]
-            _fail(late, self._lateness())
-        if self._round is not None and self._round.reads[0].until <= self._tick:
-            late, self._round = self._round.reads, None
-            _fail(late, self._lateness())
-        while self._confirmed and self._confirmed[0][1][0].until <= self._tick:
-            _fail(self._confirmed.popleft()[1], errors.TIMEOUT_WAIT_APPLIED_INDEX())
+        self._reads.begin(context, self._tick)
 
     # ---- what happens
 
     def _note_leadership(self, soft: SoftState) -> None:
         if self._soft.leader and soft.leader != self._soft.leader:
             self.lost_leader_tick = self._tick
-            if self._round is not None:
-                # The old leader may never answer: ask the new one.
-                self._reads = self._round.reads + self._reads
-                self._round = None
+            self._reads.leader_lost()
         self._soft, self._term = soft, self.node.term
         self._sink.leadership_changed(soft.leader, self._term)
 
@@ -484,11 +426,6 @@ class Replica:
 def unwrap(data: bytes) -> bytes:
     """Return an entry of the log as the state machine knows it."""
     return data[_HEAD_BYTES:] if data[:1] == ENVELOPE else data or _EMPTY
-
-
-def _fail(reads: Iterable[_Read], error: RpcError) -> None:
-    for read in reads:
-        read.failed(error)
 
 
 def replica_options(
